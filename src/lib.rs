@@ -1,0 +1,17 @@
+//! weir: a content-distribution caching proxy for branch offices.
+//!
+//! Modules in the order a request meets them; what each may import is kept true by `tests/it/layers.rs`.
+
+pub mod classify;
+
+pub mod store;
+pub mod upstream;
+
+pub mod semantics;
+
+pub mod metrics;
+
+pub mod digest;
+pub mod key;
+pub mod object;
+pub mod piece;
