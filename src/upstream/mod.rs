@@ -1,7 +1,10 @@
 //! Fetching from the next hop: parents and origins, their pools, health, retries, addresses. Knows nothing of keys or stores.
 
+mod config;
+pub mod dial;
+mod error;
+
 use std::{
-    net::IpAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -12,6 +15,11 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
 use http_body::Frame;
 
+pub use self::{
+    config::{Config, Connections, Definition, Health, HostPattern, Kind, Own, Redirects, Resolver, Timeouts, Tls},
+    dial::{Dial, Stream},
+    error::{ConfigError, Error},
+};
 use crate::{key::Origin, metrics};
 
 /// Where a request is meant to go.
@@ -41,12 +49,13 @@ pub struct Fetched {
     pub response: Response<Body>,
     /// The host that really answered after redirects, for binding validators (`host` or `host:port`).
     pub source: Box<str>,
-    /// Name of the upstream in metrics and on the status page.
+    /// Name of the upstream in metrics and on the status page; `origin` for one nobody configured.
     pub upstream: Arc<str>,
 }
 
 /// A response body from upstream. Ends with an error, never falsely clean, when the connection broke before the framing said so.
-/// The stall timeout is inside: a frame that does not come in time is an error.
+/// The stall timeout is inside: a frame that does not come in time is an error. Read to the end, its connection is used again; dropped
+/// early, the connection is closed.
 pub struct Body;
 
 /// How a response body was framed (decides whether its clean end can be trusted).
@@ -60,37 +69,28 @@ pub enum Framing {
     Stream,
 }
 
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum Error {
-    #[error("{host}: no such name, or the resolver did not answer")]
-    Resolve { host: Box<str> },
-    /// A special-purpose address, weir's own, or an address literal nobody configured.
-    #[error("{host}: address {address} is not allowed")]
-    Address { host: Box<str>, address: IpAddr },
-    #[error("{upstream}: connect: {reason}")]
-    Connect { upstream: Box<str>, reason: Arc<str> },
-    #[error("{upstream}: connect took longer than {after:?}")]
-    ConnectTimeout { upstream: Box<str>, after: Duration },
-    #[error("{upstream}: TLS: {reason}")]
-    Tls { upstream: Box<str>, reason: Arc<str> },
-    #[error("{upstream}: no response head within {after:?}")]
-    FirstByteTimeout { upstream: Box<str>, after: Duration },
-    #[error("{upstream}: no byte of the body within {after:?}")]
-    Stalled { upstream: Box<str>, after: Duration },
-    #[error("{upstream}: connection broke: {reason}")]
-    Broken { upstream: Box<str>, reason: Arc<str> },
-    #[error("{upstream}: unintelligible response: {reason}")]
-    Protocol { upstream: Box<str>, reason: Arc<str> },
-    #[error("redirect to {to} is not allowed")]
-    Redirect { to: Box<str> },
-    #[error("too many redirects")]
-    RedirectLoop,
-    /// All connections this upstream may have are in use and none came free in time.
-    #[error("{upstream}: all {limit} connections busy")]
-    Busy { upstream: Box<str>, limit: usize },
-    /// Every upstream that could answer is ejected.
-    #[error("{target}: no healthy upstream")]
-    Unhealthy { target: Box<str> },
+/// One upstream as the status page shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpstreamHealth {
+    pub name: Arc<str>,
+    pub kind: Kind,
+    /// `http://host:port`.
+    pub url: String,
+    pub state: State,
+    pub last_error: Option<String>,
+    /// Moving average of the time to the response head; none before the first answer.
+    pub latency: Option<Duration>,
+    pub connections_in_use: usize,
+    pub connections_idle: usize,
+    /// Body bytes received since start.
+    pub received_bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Healthy,
+    /// Taken out of selection; probed until it answers.
+    Ejected,
 }
 
 /// Handle to all upstreams; clones share it.
@@ -101,8 +101,17 @@ pub struct Upstreams;
 #[derive(Default)]
 pub struct Bound;
 
-/// A bidirectional byte stream to an upstream, for tunnels.
-pub trait Stream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin {}
+/// Upstreams over the real network. Call inside a tokio runtime.
+pub fn new(config: Config, metrics: metrics::Upstream) -> Result<Upstreams, ConfigError> {
+    let _ = (config, metrics);
+    unimplemented!()
+}
+
+/// Upstreams over any network, a simulated one in tests.
+pub fn with_dial(config: Config, dial: Arc<dyn Dial>, metrics: metrics::Upstream) -> Result<Upstreams, ConfigError> {
+    let _ = (config, dial, metrics);
+    unimplemented!()
+}
 
 impl Upstreams {
     /// Content: parents, then the origin, in order of preference with failover. A 5xx from a parent tries the next hop.
@@ -112,6 +121,9 @@ impl Upstreams {
 
     /// Everything else: one request to the authoritative server, streamed both ways. Sent at most once unless it is safe to repeat and nothing of
     /// its body was read. `bound`: the client connection's own slot; used when it holds a connection, filled when the exchange authenticates one.
+    ///
+    /// Of the URI only path and query count; `Host` goes as it came unless the upstream's `host` says otherwise. Set
+    /// `hyper::ext::on_informational` on the request to hear of 1xx responses.
     pub async fn relay<B>(&self, target: &Target, request: Request<B>, bound: &mut Bound) -> Result<Response<Body>, Error>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -124,6 +136,26 @@ impl Upstreams {
     /// A raw connection for `CONNECT` and for TLS that passes untouched.
     pub async fn tunnel(&self, target: &Target) -> Result<Box<dyn Stream>, Error> {
         unimplemented!("{target:?}")
+    }
+
+    /// Every configured upstream, and `origin` for all others together.
+    pub fn health(&self) -> Vec<UpstreamHealth> {
+        unimplemented!()
+    }
+
+    /// What the administrator says about ranges at the origin of `target`.
+    pub fn ranges(&self, target: &Target) -> Option<bool> {
+        unimplemented!("{target:?}")
+    }
+
+    /// Takes a new configuration; pools and health of upstreams that did not change are kept. On an error the old one stays.
+    pub fn reload(&self, config: Config) -> Result<(), ConfigError> {
+        unimplemented!("{config:?}")
+    }
+
+    /// Ends probes and idle connections; bodies under way go on, new requests are answered with [`Error::Closed`].
+    pub fn close(&self) {
+        unimplemented!()
     }
 }
 
@@ -140,12 +172,4 @@ impl http_body::Body for Body {
     fn poll_frame(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         unimplemented!()
     }
-}
-
-/// See `upstream/dial.rs`.
-pub trait Dial: Send + Sync {}
-
-pub fn new(dial: Arc<dyn Dial>, metrics: metrics::Upstream) -> Upstreams {
-    let _ = (dial, metrics);
-    unimplemented!()
 }
