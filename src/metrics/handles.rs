@@ -1,0 +1,377 @@
+//! What a module holds to count with: resolved at start, cheap and infallible afterwards.
+//!
+//! The types hide the metrics library, so that counters can become sharded by thread without touching a caller.
+
+use std::{
+    marker::PhantomData,
+    ops::Index,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
+};
+
+use crate::metrics::Family;
+
+/// Only ever rises.
+#[derive(Clone, Debug)]
+pub struct Counter(IntCounter);
+
+/// Rises and falls.
+#[derive(Clone, Debug)]
+pub struct Gauge(IntGauge);
+
+/// A histogram of durations, in seconds from 0.5 ms to half an hour.
+#[derive(Clone, Debug)]
+pub struct Seconds(prometheus::Histogram);
+
+/// One handle for each value of `K`, a label or a tuple of labels: `requests[(door, class, verdict)].inc()`.
+///
+/// Few handles exist from the start, so that a rate can be taken over their first event; many are resolved at first use, so that
+/// combinations that never occur are not shown.
+#[derive(Debug)]
+pub struct By<K: Key, H: Handle> {
+    shared: Arc<Cells<H>>,
+    key: PhantomData<fn(K)>,
+}
+
+#[derive(Debug)]
+struct Cells<H: Handle> {
+    family: H::Vec,
+    handles: Box<[OnceLock<H>]>,
+    values: fn(usize) -> Vec<&'static str>,
+}
+
+/// Counts by a reason word of the code. Not for hits: it looks the word up. Bounded, because only words of the source can be given.
+#[derive(Debug)]
+pub struct Words<W: Word = Reason> {
+    family: IntCounterVec,
+    word: PhantomData<fn(W)>,
+}
+
+/// Holds a [`Gauge`] one higher until it is dropped.
+#[derive(Debug)]
+pub struct Held(Gauge);
+
+/// A label whose values are the variants of an enum.
+pub trait Label: Copy + 'static {
+    const NAME: &'static str;
+    /// All values, in the order of [`Label::index`].
+    const WORDS: &'static [&'static str];
+
+    fn index(self) -> usize;
+
+    /// The value as it stands in metrics, logs and on the page.
+    fn word(self) -> &'static str {
+        Self::WORDS[self.index()]
+    }
+}
+
+/// What [`By`] is indexed with: a [`Label`], or a tuple of two or three.
+pub trait Key: Copy + 'static {
+    fn names() -> Vec<&'static str>;
+    fn count() -> usize;
+    fn position(self) -> usize;
+    fn values(position: usize) -> Vec<&'static str>;
+}
+
+/// The label name of [`Words`].
+pub trait Word: 'static {
+    const NAME: &'static str;
+}
+
+/// `reason="…"`.
+#[derive(Debug)]
+pub enum Reason {}
+
+/// `op="…"`: a disk operation.
+#[derive(Debug)]
+pub enum Op {}
+
+impl Word for Reason {
+    const NAME: &'static str = "reason";
+}
+
+impl Word for Op {
+    const NAME: &'static str = "op";
+}
+
+impl Counter {
+    #[inline]
+    pub fn inc(&self) {
+        self.0.inc();
+    }
+
+    #[inline]
+    pub fn add(&self, amount: u64) {
+        self.0.inc_by(amount);
+    }
+
+    pub fn value(&self) -> u64 {
+        self.0.get()
+    }
+}
+
+impl Gauge {
+    #[inline]
+    pub fn inc(&self) {
+        self.0.inc();
+    }
+
+    #[inline]
+    pub fn dec(&self) {
+        self.0.dec();
+    }
+
+    #[inline]
+    pub fn add(&self, amount: i64) {
+        self.0.add(amount);
+    }
+
+    /// A value beyond `i64::MAX` is shown as that.
+    pub fn set(&self, value: u64) {
+        self.0.set(i64::try_from(value).unwrap_or(i64::MAX));
+    }
+
+    pub fn value(&self) -> i64 {
+        self.0.get()
+    }
+
+    /// One more, until what is returned is dropped.
+    #[must_use]
+    pub fn hold(&self) -> Held {
+        self.inc();
+        Held(self.clone())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl Seconds {
+    #[inline]
+    pub fn observe(&self, duration: Duration) {
+        self.0.observe(duration.as_secs_f64());
+    }
+
+    pub fn count(&self) -> u64 {
+        self.0.get_sample_count()
+    }
+}
+
+/// Upper bounds of the buckets of [`Seconds`]: dense where a hit ends, wide where a branch office line downloads.
+const SECONDS: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0];
+
+impl<K: Key, H: Handle> Index<K> for By<K, H> {
+    type Output = H;
+
+    #[inline]
+    fn index(&self, key: K) -> &H {
+        self.shared.at(key.position())
+    }
+}
+
+impl<K: Key, H: Handle> By<K, H> {
+    /// Every handle that exists, with its label values.
+    pub fn iter(&self) -> impl Iterator<Item = (Vec<&'static str>, &H)> {
+        let cells = &self.shared;
+        cells.handles.iter().enumerate().filter_map(|(at, cell)| Some(((cells.values)(at), cell.get()?)))
+    }
+}
+
+impl<H: Handle> Cells<H> {
+    #[inline]
+    fn at(&self, position: usize) -> &H {
+        self.handles[position].get_or_init(|| H::resolve(&self.family, &(self.values)(position)))
+    }
+}
+
+impl<K: Key, H: Handle> Clone for By<K, H> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), key: PhantomData }
+    }
+}
+
+impl<W: Word> Words<W> {
+    pub fn inc(&self, word: &'static str) {
+        self.add(word, 1);
+    }
+
+    pub fn add(&self, word: &'static str, amount: u64) {
+        self.family.with_label_values(&[word]).inc_by(amount);
+    }
+
+    /// How often `word` was counted.
+    pub fn value(&self, word: &'static str) -> u64 {
+        self.family.with_label_values(&[word]).get()
+    }
+
+    /// Every word counted so far with its count, in the order of the words.
+    pub fn all(&self) -> Vec<(String, u64)> {
+        let families = self.family.collect();
+        let series = families.iter().flat_map(|family| family.get_metric());
+        let mut all: Vec<_> = series
+            .filter_map(|metric| {
+                let label = metric.get_label().iter().find(|pair| pair.name() == W::NAME)?;
+                Some((label.value().to_owned(), metric.get_counter().get_value() as u64))
+            })
+            .collect();
+        all.sort_unstable();
+        all
+    }
+}
+
+impl<W: Word> Clone for Words<W> {
+    fn clone(&self) -> Self {
+        Self { family: self.family.clone(), word: PhantomData }
+    }
+}
+
+/// What a field of a handle struct can be. Called by the macro of `families` only.
+pub(super) trait Field: Sized {
+    fn register(registry: &Registry, family: &Family, fixed: &[(&'static str, &str)]) -> Self;
+}
+
+/// A leaf of [`By`].
+pub trait Handle: Sized + std::fmt::Debug + 'static {
+    type Vec: Collector + Clone + std::fmt::Debug + 'static;
+    fn vec(opts: Opts, labels: &[&str]) -> prometheus::Result<Self::Vec>;
+    fn resolve(family: &Self::Vec, values: &[&str]) -> Self;
+}
+
+impl Handle for Counter {
+    type Vec = IntCounterVec;
+
+    fn vec(opts: Opts, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+        IntCounterVec::new(opts, labels)
+    }
+
+    fn resolve(family: &IntCounterVec, values: &[&str]) -> Self {
+        Self(family.with_label_values(values))
+    }
+}
+
+impl Handle for Gauge {
+    type Vec = IntGaugeVec;
+
+    fn vec(opts: Opts, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
+        IntGaugeVec::new(opts, labels)
+    }
+
+    fn resolve(family: &IntGaugeVec, values: &[&str]) -> Self {
+        Self(family.with_label_values(values))
+    }
+}
+
+impl Handle for Seconds {
+    type Vec = HistogramVec;
+
+    fn vec(opts: Opts, labels: &[&str]) -> prometheus::Result<HistogramVec> {
+        HistogramVec::new(HistogramOpts { common_opts: opts, buckets: SECONDS.to_vec() }, labels)
+    }
+
+    fn resolve(family: &HistogramVec, values: &[&str]) -> Self {
+        Self(family.with_label_values(values))
+    }
+}
+
+impl<H: Handle> Field for H {
+    fn register(registry: &Registry, family: &Family, fixed: &[(&'static str, &str)]) -> Self {
+        H::resolve(&registered::<H>(registry, family, fixed, &[]), &[])
+    }
+}
+
+impl<K: Key, H: Handle> Field for By<K, H> {
+    fn register(registry: &Registry, family: &Family, fixed: &[(&'static str, &str)]) -> Self {
+        let family = registered::<H>(registry, family, fixed, &K::names());
+        let handles = (0..K::count()).map(|_| OnceLock::new()).collect();
+        let cells = Cells { family, handles, values: K::values };
+        if K::count() <= EAGER_MAX {
+            (0..K::count()).for_each(|position| _ = cells.at(position));
+        }
+        Self { shared: Arc::new(cells), key: PhantomData }
+    }
+}
+
+/// Families with more label combinations than this show only those that occurred.
+const EAGER_MAX: usize = 16;
+
+impl<W: Word> Field for Words<W> {
+    fn register(registry: &Registry, family: &Family, fixed: &[(&'static str, &str)]) -> Self {
+        Self { family: registered::<Counter>(registry, family, fixed, &[W::NAME]), word: PhantomData }
+    }
+}
+
+fn registered<H: Handle>(registry: &Registry, family: &Family, fixed: &[(&'static str, &str)], labels: &[&str]) -> H::Vec {
+    let fixed = fixed.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let opts = Opts::new(family.name, format!("{} Worry: {}", family.help, family.worry)).const_labels(fixed);
+    let vec = H::vec(opts, labels).expect("declared names and labels are valid, checked by a test");
+    registry.register(Box::new(vec.clone())).expect("declared names are unique, checked by a test");
+    vec
+}
+
+impl<L: Label> Key for L {
+    fn names() -> Vec<&'static str> {
+        vec![L::NAME]
+    }
+
+    fn count() -> usize {
+        L::WORDS.len()
+    }
+
+    #[inline]
+    fn position(self) -> usize {
+        self.index()
+    }
+
+    fn values(position: usize) -> Vec<&'static str> {
+        vec![L::WORDS[position]]
+    }
+}
+
+impl<A: Label, B: Label> Key for (A, B) {
+    fn names() -> Vec<&'static str> {
+        vec![A::NAME, B::NAME]
+    }
+
+    fn count() -> usize {
+        A::WORDS.len() * B::WORDS.len()
+    }
+
+    #[inline]
+    fn position(self) -> usize {
+        self.0.index() * B::WORDS.len() + self.1.index()
+    }
+
+    fn values(position: usize) -> Vec<&'static str> {
+        vec![A::WORDS[position / B::WORDS.len()], B::WORDS[position % B::WORDS.len()]]
+    }
+}
+
+impl<A: Label, B: Label, C: Label> Key for (A, B, C) {
+    fn names() -> Vec<&'static str> {
+        vec![A::NAME, B::NAME, C::NAME]
+    }
+
+    fn count() -> usize {
+        A::WORDS.len() * <(B, C)>::count()
+    }
+
+    #[inline]
+    fn position(self) -> usize {
+        self.0.index() * <(B, C)>::count() + (self.1, self.2).position()
+    }
+
+    fn values(position: usize) -> Vec<&'static str> {
+        let inner = <(B, C)>::count();
+        let mut values = vec![A::WORDS[position / inner]];
+        values.extend(<(B, C)>::values(position % inner));
+        values
+    }
+}
