@@ -2,7 +2,10 @@
 //!
 //! Modules in the order a request meets them; what each may import is kept true by `tests/it/layers.rs`.
 
+pub mod listener;
+
 pub mod classify;
+pub mod proxy;
 
 pub mod store;
 pub mod upstream;
@@ -10,6 +13,7 @@ pub mod upstream;
 pub mod semantics;
 
 pub mod metrics;
+pub mod sys;
 
 pub mod digest;
 pub mod key;

@@ -1,0 +1,205 @@
+//! What a client connection is to the request service, and what the service is to whoever accepts connections.
+//!
+//! The listener builds a [`Connection`] for each client and calls a [`Service`]; neither side names the other.
+
+use std::{
+    error::Error,
+    fmt,
+    future::Future,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+    time::{Instant, Sleep},
+};
+
+use crate::{classify::Door, key::Origin, upstream::Bound};
+
+/// One client connection. It counts as open, and a drain waits for it, while any clone of its `Arc` lives: a tunnel keeps one.
+pub struct Connection {
+    /// Unique while the process runs.
+    pub id: u64,
+    /// The client. Behind a trusted load balancer: as its PROXY protocol header says. IPv4 is never written as IPv6.
+    pub peer: SocketAddr,
+    /// Where the client connected to; behind a load balancer as the header says.
+    pub local: SocketAddr,
+    /// The load balancer that speaks for the client, if one does.
+    pub balancer: Option<SocketAddr>,
+    /// The doors that this way in opens.
+    pub doors: Arc<[Door]>,
+    pub tls: Option<Tls>,
+    bound: Mutex<Option<Bound>>,
+    cut: watch::Receiver<bool>,
+    /// Dropped with the connection, which tells its owner.
+    _place: Box<dyn Send + Sync>,
+}
+
+/// What TLS told us about a client connection.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// The name the client asked for (SNI), lower case.
+    pub server_name: Option<Box<str>>,
+    /// As in `TLSv1_3`.
+    pub version: &'static str,
+}
+
+/// Answers the requests of all connections.
+pub trait Service: Send + Sync + 'static {
+    /// The body of every response. `Unpin`, so that watching it costs no allocation.
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static;
+
+    /// Answers one request. The future is dropped when the client goes away.
+    fn serve(
+        &self,
+        connection: &Arc<Connection>,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Response<Self::Body>> + Send;
+
+    /// The origin whose TLS passes untouched when a client asks for `server_name`, which is none of our own. `None` closes the connection.
+    fn passes_tls(&self, connection: &Connection, server_name: &str) -> Option<Origin>;
+
+    /// Copies bytes between a client and the origin it asked for by TLS server name, until either end is done, both are silent for too long, or
+    /// [`Connection::cut`] resolves. `client` yields everything the client sent, from its first byte.
+    fn tunnel<T>(&self, connection: Arc<Connection>, to: Origin, client: T) -> impl Future<Output = ()> + Send
+    where
+        T: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+}
+
+impl Connection {
+    /// `place` is dropped together with the connection; `cut` turns true when everything still open has to end.
+    pub fn new(
+        id: u64,
+        (peer, local): (SocketAddr, SocketAddr),
+        balancer: Option<SocketAddr>,
+        doors: Arc<[Door]>,
+        tls: Option<Tls>,
+        cut: watch::Receiver<bool>,
+        place: Box<dyn Send + Sync>,
+    ) -> Self {
+        Self { id, peer, local, balancer, doors, tls, bound: Mutex::default(), cut, _place: place }
+    }
+
+    /// A plain connection on loopback through `doors`, for tests of a service.
+    pub fn local(doors: &[Door]) -> Arc<Self> {
+        let (_, cut) = watch::channel(false);
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        Arc::new(Self::new(0, (address, address), None, doors.into(), None, cut, Box::new(())))
+    }
+
+    /// Takes the upstream connection that belongs to this client connection, if one is kept and nobody else has it now.
+    pub fn take_bound(&self) -> Bound {
+        self.bound.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
+    }
+
+    /// Keeps `bound` for the next request of this connection, in place of any that is kept already.
+    pub fn keep_bound(&self, bound: Bound) {
+        *self.bound.lock().unwrap_or_else(PoisonError::into_inner) = Some(bound);
+    }
+
+    /// Resolves when the grace period of a drain is over: whatever outlives its request (a tunnel) ends then.
+    pub async fn cut(&self) {
+        let mut cut = self.cut.clone();
+        if cut.wait_for(|cut| *cut).await.is_err() {
+            std::future::pending::<()>().await; // nobody is left who could cut
+        }
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("id", &self.id)
+            .field("peer", &self.peer)
+            .field("doors", &self.doors)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The body of a client's request. Fails when the client sends nothing for `stall` while somebody waits for it.
+pub struct RequestBody {
+    source: Source,
+    stall: Duration,
+    /// Armed while somebody waits.
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+enum Source {
+    Client(Incoming),
+    Whole(Option<Bytes>),
+}
+
+/// Why a request body broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestBodyError {
+    #[error("client sent nothing of its request body for {0:?}")]
+    Stalled(Duration),
+    #[error("client broke off its request body")]
+    Broken(#[from] hyper::Error),
+}
+
+impl RequestBody {
+    pub fn from_client(body: Incoming, stall: Duration) -> Self {
+        Self { source: Source::Client(body), stall, waiting: None }
+    }
+
+    /// A body that is there already: for tests and for requests that weir makes itself.
+    pub fn whole(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        Self { source: Source::Whole((!bytes.is_empty()).then_some(bytes)), stall: Duration::ZERO, waiting: None }
+    }
+
+    pub fn empty() -> Self {
+        Self::whole(Bytes::new())
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = RequestBodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        let this = self.get_mut();
+        let body = match &mut this.source {
+            Source::Client(body) => Pin::new(body),
+            Source::Whole(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+        };
+        if let Poll::Ready(frame) = body.poll_frame(cx) {
+            this.waiting = None;
+            return Poll::Ready(frame.map(|frame| frame.map_err(RequestBodyError::Broken)));
+        }
+        let stall = this.stall;
+        let waiting = this.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + stall)));
+        ready!(waiting.as_mut().poll(cx));
+        Poll::Ready(Some(Err(RequestBodyError::Stalled(stall))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Client(body) => body.is_end_stream(),
+            Source::Whole(bytes) => bytes.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Client(body) => body.size_hint(),
+            Source::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+        }
+    }
+}
+
+impl fmt::Debug for RequestBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestBody").field("size", &self.size_hint()).finish()
+    }
+}

@@ -1,0 +1,3 @@
+//! The story of one request.
+
+pub mod connection;
