@@ -1,0 +1,78 @@
+//! What the RFCs leave to a cache: the knobs that a site may turn, with the values that obey the RFCs as defaults.
+
+use std::time::Duration;
+
+/// How a cache behaves where RFC 9111 gives it a choice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Who decides how long a response is fresh.
+    pub lifetime: LifetimeRule,
+    /// Freshness of responses that say nothing (RFC 9111 §4.2.2); `None`: such responses are always validated.
+    pub heuristic: Option<Heuristic>,
+    /// Stale responses may answer when the origin cannot (RFC 9111 §4.2.4), even without `stale-if-error`, unless a directive forbids it.
+    pub stale_on_error: bool,
+    /// No stale answer further past freshness than this, whatever a directive allows.
+    pub stale_max: Duration,
+    /// 4xx and 5xx are stored when they carry explicit freshness.
+    pub store_errors: bool,
+    /// Responses with `Set-Cookie` are stored. RFC 9111 §7.3 leaves this to the origin's directives, so it is on;
+    /// doors whose requests carry no cookies turn it off.
+    pub store_set_cookie: bool,
+    /// `CDN-Cache-Control` decides before `Cache-Control` (RFC 9213).
+    pub targeted: bool,
+}
+
+/// Who decides how long a response is fresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LifetimeRule {
+    /// The response itself (RFC 9111 §4.2.1).
+    Response,
+    /// At least this long, whatever the response says: the name holds a version.
+    AtLeast(Duration),
+    /// For ever: the bytes matched the digest in their name.
+    Forever,
+    /// Never: names known to change are validated on every use, but may answer stale when the origin cannot.
+    Validate,
+}
+
+/// Freshness guessed from `Last-Modified` (RFC 9111 §4.2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heuristic {
+    /// Per cent of the time between `Last-Modified` and `Date`.
+    pub percent: u32,
+    /// Never longer than this.
+    pub max: Duration,
+}
+
+impl Policy {
+    /// For doors that are a shared HTTP cache and nothing else (`reverse`, `forward`).
+    pub const HTTP: Self = Self {
+        lifetime: LifetimeRule::Response,
+        heuristic: Some(Heuristic { percent: 10, max: DAY }),
+        stale_on_error: true,
+        stale_max: Duration::from_secs(7 * DAY.as_secs()),
+        store_errors: true,
+        store_set_cookie: true,
+        targeted: true,
+    };
+
+    /// For doors that fetch content for everybody (`delivery`, `transparent`): no errors, no cookies.
+    pub const CONTENT: Self = Self { store_errors: false, store_set_cookie: false, ..Self::HTTP };
+
+    /// The same, for names whose content never changes: fresh for 7 days until their digest is known to match.
+    pub const VERSIONED: Self = Self { lifetime: LifetimeRule::AtLeast(Duration::from_secs(7 * DAY.as_secs())), ..Self::CONTENT };
+
+    /// The same, once the whole content matched the digest in its name.
+    pub const VERIFIED: Self = Self { lifetime: LifetimeRule::Forever, ..Self::CONTENT };
+
+    /// The same, for names known to change (trust lists): always validated, at most 24 h stale when disconnected.
+    pub const MUTABLE: Self = Self { lifetime: LifetimeRule::Validate, stale_max: DAY, ..Self::CONTENT };
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self::HTTP
+    }
+}
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
