@@ -1,0 +1,111 @@
+//! The operating system's file system.
+
+use std::{fs, io, io::IoSlice, os::unix::fs::FileExt, path::Path, sync::Arc};
+
+use rustix::fs::{FlockOperation, flock, statvfs};
+
+use crate::store::disk::{Disk, DiskFile, Entry};
+
+/// The operating system's file system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealDisk;
+
+#[derive(Debug)]
+struct RealFile(fs::File);
+
+impl Disk for RealDisk {
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(RealFile(fs::OpenOptions::new().read(true).write(true).open(path)?)))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(RealFile(fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?)))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir_all(path)
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            // A name that is not UTF-8 is not ours; a file that vanished meanwhile is no longer there to list.
+            let (Ok(name), Ok(about)) = (entry.file_name().into_string(), entry.metadata()) else { continue };
+            let is_dir = about.is_dir();
+            entries.push(Entry { name, is_dir, len: if is_dir { 0 } else { about.len() } });
+        }
+        Ok(entries)
+    }
+
+    fn unlink(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn sync_dir(&self, directory: &Path) -> io::Result<()> {
+        fs::File::open(directory)?.sync_all()
+    }
+
+    fn free_space(&self, path: &Path) -> io::Result<u64> {
+        let about = statvfs(path)?;
+        Ok(about.f_bavail.saturating_mul(about.f_frsize))
+    }
+}
+
+impl DiskFile for RealFile {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read_at(buffer, offset)
+    }
+
+    fn write_at(&self, mut offset: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {
+        // One call for the usual case; what it leaves is written part by part.
+        let mut skip = if parts.len() > 1 { retried(|| Ok(rustix::io::pwritev(&self.0, parts, offset)?))? } else { 0 };
+        for part in parts {
+            if skip >= part.len() {
+                skip -= part.len();
+            } else {
+                self.0.write_all_at(&part[skip..], offset + skip as u64)?;
+                skip = 0;
+            }
+            offset += part.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        match flock(&self.0, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn as_std(&self) -> Option<&fs::File> {
+        Some(&self.0)
+    }
+}
+
+fn retried<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
+}

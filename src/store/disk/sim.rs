@@ -1,0 +1,1 @@
+//! A file system in memory that fails on purpose, from a seed.
