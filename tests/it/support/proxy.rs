@@ -1,0 +1,290 @@
+//! A weir of its own: the built binary with a directory, a configuration and ports of its own.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::{Client, Content, Download, Origin, Reply, Scratch, eventually};
+
+/// What a weir is started with.
+pub(crate) struct ProxyBuilder {
+    config: String,
+    args: Vec<String>,
+    scratch: Arc<Scratch>,
+    data: PathBuf,
+}
+
+/// A running weir; it is killed when this is dropped.
+pub(crate) struct Proxy {
+    child: Child,
+    started: ProxyBuilder,
+    said: Arc<Mutex<Vec<String>>>,
+    doors: SocketAddr,
+    admin: SocketAddr,
+}
+
+/// The built binary, for scenarios about the command line itself.
+pub(crate) fn weir_command() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_weir"))
+}
+
+pub(crate) fn proxy() -> ProxyBuilder {
+    let scratch = Arc::new(Scratch::new());
+    let data = scratch.join("data");
+    ProxyBuilder { config: String::new(), args: Vec::new(), scratch, data }
+}
+
+impl ProxyBuilder {
+    /// `host` (any port 80 name) lives at `origin`.
+    pub(crate) fn upstream(self, host: &str, origin: &Origin) -> Self {
+        let address = origin.address();
+        self.config(&format!(
+            "[[upstream]]\nname = \"{host}\"\nurl = \"http://{host}\"\nhosts = [\"{host}\"]\naddress = \"{address}\"\n"
+        ))
+    }
+
+    /// Another weir resolves the misses for everything.
+    pub(crate) fn parent(self, parent: SocketAddr) -> Self {
+        self.config(&format!("[[upstream]]\nname = \"parent-{}\"\nkind = \"parent\"\nurl = \"http://{parent}\"\n", parent.port()))
+    }
+
+    /// What no other door claims goes to `origin`.
+    pub(crate) fn reverse(self, origin: &Origin) -> Self {
+        let url = format!("http://{}", origin.address());
+        self.arg("--reverse").arg(&url)
+    }
+
+    pub(crate) fn wsus(self, origin: &Origin) -> Self {
+        let url = format!("http://{}", origin.address());
+        self.arg("--wsus").arg(&url)
+    }
+
+    /// More lines of configuration.
+    pub(crate) fn config(mut self, lines: &str) -> Self {
+        self.config.push_str(lines);
+        self.config.push('\n');
+        self
+    }
+
+    pub(crate) fn arg(mut self, arg: &str) -> Self {
+        self.args.push(arg.to_owned());
+        self
+    }
+
+    /// Keeps its data elsewhere than in its own directory.
+    pub(crate) fn data(mut self, data: PathBuf) -> Self {
+        self.data = data;
+        self
+    }
+
+    fn config_path(&self) -> PathBuf {
+        self.scratch.join("weir.toml")
+    }
+
+    fn access_log(&self) -> PathBuf {
+        self.scratch.join("access.log")
+    }
+
+    fn command(&self) -> Command {
+        fs::write(self.config_path(), self.file()).unwrap();
+        let mut command = weir_command();
+        command.arg("serve").arg("--config").arg(self.config_path()).arg("--data").arg(&self.data);
+        command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).args(&self.args);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// The configuration as a file. What scenarios add comes last: it holds tables.
+    fn file(&self) -> String {
+        format!("[log]\naccess = \"{}\"\n\n{}", self.access_log().display(), self.config)
+    }
+
+    /// Starts it, and waits until it says where it listens.
+    pub(crate) async fn start(self) -> Proxy {
+        let mut child = self.command().spawn().unwrap();
+        let said = Arc::<Mutex<Vec<String>>>::default();
+        listen_to(child.stdout.take().unwrap(), &said);
+        listen_to(child.stderr.take().unwrap(), &said);
+        let (doors, admin) = eventually("weir says where it listens", || {
+            if let Ok(Some(status)) = child.try_wait() {
+                panic!("weir ended ({status}): {:#?}", said.lock().unwrap());
+            }
+            let found = address_of(&said, "(admin").zip(address_of(&said, "transparent")).map(|(admin, doors)| (doors, admin));
+            async move { found }
+        })
+        .await;
+        Proxy { child, started: self, said, doors, admin }
+    }
+
+    /// Runs it to its end, for a start that is refused: exit status and all it said.
+    pub(crate) fn start_in_vain(self) -> (ExitStatus, String) {
+        let output = self.command().output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        (output.status, said)
+    }
+}
+
+impl Proxy {
+    /// Where the delivery, transparent, forward and reverse doors are.
+    pub(crate) fn doors(&self) -> SocketAddr {
+        self.doors
+    }
+
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    pub(crate) async fn client(&self) -> Client {
+        Client::connect(self.doors).await
+    }
+
+    /// Asks by Host (the transparent or the reverse door) on a connection of its own.
+    pub(crate) async fn get(&self, host: &str, path: &str) -> Reply {
+        self.get_with(host, path, &[]).await
+    }
+
+    pub(crate) async fn get_with(&self, host: &str, path: &str, fields: &[(&str, &str)]) -> Reply {
+        self.client().await.get(path, &with_host(host, fields)).await
+    }
+
+    pub(crate) async fn head(&self, host: &str, path: &str, fields: &[(&str, &str)]) -> Reply {
+        let mut client = self.client().await;
+        client.ask("HEAD", path, &with_host(host, fields)).await;
+        client.reply("HEAD").await
+    }
+
+    /// Asks, and compares the body as it comes.
+    pub(crate) async fn download(&self, host: &str, path: &str, fields: &[(&str, &str)], content: &Content) -> Download {
+        self.client().await.download(path, &with_host(host, fields), content).await
+    }
+
+    /// All samples of a metric that carry these labels, added up.
+    pub(crate) async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let text = self.admin_get("/metrics").await.text();
+        text.lines().filter_map(|line| sample(line, name, labels)).sum()
+    }
+
+    pub(crate) async fn admin_get(&self, path: &str) -> Reply {
+        let host = self.admin.to_string();
+        Client::connect(self.admin).await.get(path, &[("Host", &host)]).await
+    }
+
+    /// The access log so far.
+    pub(crate) fn log(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.started.access_log()).unwrap_or_default();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Everything said on stdout and stderr so far.
+    pub(crate) fn said(&self) -> String {
+        self.said.lock().unwrap().join("\n")
+    }
+
+    /// Runs a verb of the same binary against this weir (`purge`, `status`, …).
+    pub(crate) fn command(&self, args: &[&str]) -> (ExitStatus, String) {
+        let output = weir_command().args(args).args(["--admin", &self.admin.to_string()]).output().unwrap();
+        (output.status, String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
+    }
+
+    /// Replaces what the scenario added to the configuration, and asks for a reload.
+    pub(crate) fn reload(&mut self, config: &str) {
+        self.started.config = config.to_owned();
+        fs::write(self.started.config_path(), self.started.file()).unwrap();
+        self.signal(Signal::HUP);
+    }
+
+    pub(crate) fn config(&self) -> &str {
+        &self.started.config
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.started.data.clone()
+    }
+
+    /// SIGKILL; what it was started with remains, to start it again.
+    pub(crate) fn kill(mut self) -> ProxyBuilder {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.take_builder()
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub(crate) async fn stop(mut self) -> (ExitStatus, ProxyBuilder) {
+        self.signal(Signal::TERM);
+        let status = self.ended().await;
+        (status, self.take_builder())
+    }
+
+    /// Waits for the process to end by itself.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        let child = &mut self.child;
+        eventually("weir ends", || {
+            let status = child.try_wait().unwrap();
+            async move { status }
+        })
+        .await
+    }
+
+    fn take_builder(&mut self) -> ProxyBuilder {
+        let scratch = self.started.scratch.clone();
+        let data = self.started.data.clone();
+        ProxyBuilder {
+            config: std::mem::take(&mut self.started.config),
+            args: std::mem::take(&mut self.started.args),
+            scratch,
+            data,
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("--- weir at {} said:\n{}\n---", self.doors, self.said());
+        }
+    }
+}
+
+fn with_host<'a>(host: &'a str, fields: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    std::iter::once(("Host", host)).chain(fields.iter().copied()).collect()
+}
+
+/// Collects lines until the pipe ends; the thread ends with it.
+fn listen_to(pipe: impl Read + Send + 'static, said: &Arc<Mutex<Vec<String>>>) {
+    let said = said.clone();
+    thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            said.lock().unwrap().push(line);
+        }
+    });
+}
+
+/// The address in the line `listening on 127.0.0.1:41234 (…)` whose rest holds `word`.
+fn address_of(said: &Mutex<Vec<String>>, word: &str) -> Option<SocketAddr> {
+    let said = said.lock().unwrap();
+    let rest =
+        said.iter().filter_map(|line| line.split_once("listening on ")).map(|(_, rest)| rest).find(|rest| rest.contains(word))?;
+    rest.split([' ', ',']).next()?.parse().ok()
+}
+
+/// The value of one line of the Prometheus text format, if it is of this metric and carries these labels.
+fn sample(line: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+    let rest = line.strip_prefix(name).filter(|rest| rest.starts_with(['{', ' ']))?;
+    let carries = |(label, value): &(&str, &str)| rest.contains(&format!("{label}=\"{value}\""));
+    labels.iter().all(carries).then(|| rest.rsplit(' ').next()?.parse().ok())?
+}
