@@ -2,6 +2,8 @@
 //!
 //! Modules in the order a request meets them; what each may import is kept true by `tests/it/layers.rs`.
 
+pub mod config;
+
 pub mod listener;
 
 pub mod classify;

@@ -1,10 +1,23 @@
-//! The four doors: request parts and policy in, a class out. Pure.
+//! The four doors: request parts and policy in, a class out.
+//!
+//! Pure: no I/O, no clock, no name resolution. It decides *what is wanted and from which origin*; it never builds a response and never
+//! says which address is dialled. Rules about particular services are data in `rules.rs`, with their source.
 
-use std::sync::Arc;
+mod door;
+mod host;
+mod refusal;
 
+use std::{net::SocketAddr, sync::Arc};
+
+use http::{HeaderMap, Method, Uri, Version};
+
+pub use self::{
+    host::{BadHost, Host, HostPattern},
+    refusal::{BadPath, Refusal},
+};
 use crate::{
     digest::Digest,
-    key::{CacheKey, Origin},
+    key::{CacheKey, Origin, Scheme},
 };
 
 /// A way in.
@@ -17,12 +30,32 @@ pub enum Door {
     Forward,
 }
 
+/// The doors that stand open on one listening socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Doors(u8);
+
+/// The parts of one request that decide its class.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    pub method: &'a Method,
+    pub uri: &'a Uri,
+    /// HTTP/2 puts the authority into the URI of every request; only in HTTP/1 does that mean an explicit proxy.
+    pub version: Version,
+    pub headers: &'a HeaderMap,
+    /// What stands open on the socket that accepted the connection.
+    pub doors: Doors,
+    /// `Https` when the client's connection is TLS that ends here.
+    pub scheme: Scheme,
+    /// The local end of the client's connection.
+    pub local: SocketAddr,
+}
+
 /// What a request is to us.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Class {
     Content(Want),
     Pass(Pass),
-    Tunnel(Origin),
+    Tunnel(Tunnel),
     Refuse(Refusal),
 }
 
@@ -32,7 +65,7 @@ pub struct Want {
     pub door: Door,
     pub key: CacheKey,
     pub origin: Origin,
-    /// The `[[upstream]]` whose door this came through, if any.
+    /// The `[[upstream]]` that is configured for this origin, if any.
     pub upstream: Option<Arc<str>>,
     /// Origin-form as the origin wants it: path, the query parameters that count, without signature and `cacheHostOrigin`.
     pub path_and_query: String,
@@ -72,14 +105,123 @@ pub struct Pass {
 pub enum PassReason {
     /// Not GET or HEAD.
     Method,
+    /// GET or HEAD with content: RFC 9110 §9.3.1 gives it no meaning that a cache key could carry.
+    Body,
     /// A service call (SOAP).
     Service,
-    /// The client or the upstream's configuration wants no caching.
+    /// The upstream's configuration wants no caching.
     Policy,
 }
 
-/// Why a request is not served. Every one is final for the client, so 4xx (or 508).
+/// Bytes that go through untouched: `CONNECT`, or TLS meant for an allowed origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    OriginNotAllowed(Box<str>),
+pub struct Tunnel {
+    pub door: Door,
+    pub origin: Origin,
+    pub upstream: Option<Arc<str>>,
+}
+
+/// What the name in a ClientHello asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SniVerdict {
+    /// Ours, or none at all (clients that dial an address send none): TLS ends here.
+    OwnName,
+    /// An allowed origin's: the bytes go there untouched.
+    Tunnel(Tunnel),
+    /// Nobody's here.
+    Close,
+}
+
+/// What `classify` needs to know; checked values only, made by `config`.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Names by which clients address weir itself (certificates' names, configured names).
+    pub own_names: Vec<HostPattern>,
+    /// Ports weir listens on, administration included: no `CONNECT` goes to one of them under a name or address of ours.
+    pub own_ports: Vec<u16>,
+    /// Whether the built-in Microsoft origins are allowed.
+    pub builtin: bool,
+    /// Further origins that are allowed on the ports of their schemes, or on one port.
+    pub allow: Vec<Allow>,
+    /// Bare addresses that stand for an origin's name (peers that clients know by address only).
+    pub aliases: Vec<(std::net::IpAddr, Box<str>)>,
+    /// Hosts that serve the same content under the same paths.
+    pub groups: Vec<Group>,
+    /// `[[upstream]]` entries, in file order.
+    pub sites: Vec<Site>,
+    /// Ports that `CONNECT` may name.
+    pub connect_ports: Vec<u16>,
+    /// The longest request target, in bytes.
+    pub target_max: usize,
+}
+
+/// One line of `[origins] allow`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allow {
+    pub host: HostPattern,
+    /// `None`: 80 for http and 443 for https.
+    pub port: Option<u16>,
+}
+
+/// Hosts that meet under one cache key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    pub name: Box<str>,
+    pub hosts: Vec<HostPattern>,
+}
+
+/// What of an `[[upstream]]` matters to the doors.
+#[derive(Clone, Debug)]
+pub struct Site {
+    pub name: Arc<str>,
+    pub kind: SiteKind,
+    /// `Host` values that select it; of an `Origin` the names it answers for.
+    pub hosts: Vec<HostPattern>,
+    /// Path prefixes that select it; empty means all.
+    pub paths: Vec<Box<str>>,
+    /// Takes what no other site claims.
+    pub catch_all: bool,
+    /// Path prefixes that are relayed, never cached.
+    pub pass: Vec<Box<str>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SiteKind {
+    /// An authoritative server behind the reverse door, with the path that its URL puts before the client's.
+    Reverse { origin: Origin, base: Box<str> },
+    /// The same, and it is a WSUS.
+    Wsus { origin: Origin, base: Box<str> },
+    /// An origin of the delivery, transparent and forward doors whose address is configured.
+    Origin,
+}
+
+/// The rules of all doors, ready for lookup. Immutable; a reload makes a new one.
+#[derive(Debug)]
+pub struct Policy;
+
+impl Policy {
+    /// `node`: the id by which this weir names itself in `Via` (as received-by pseudonym) and `CDN-Loop` (as cdn-id, RFC 8586 §2).
+    pub fn new(config: &Config, node: &str) -> Self {
+        unimplemented!("{config:?} {node}")
+    }
+
+    /// What this request is to us.
+    pub fn classify(&self, asked: &Asked<'_>) -> Class {
+        unimplemented!("{asked:?}")
+    }
+
+    /// What to do with a TLS connection whose ClientHello names `name`, on a socket with these doors.
+    pub fn sni_verdict(&self, name: Option<&str>, doors: Doors) -> SniVerdict {
+        unimplemented!("{name:?} {doors:?}")
+    }
+
+    /// Whether a redirect of content may be followed to this origin, when it came through no site of its own.
+    pub fn allows(&self, origin: &Origin) -> bool {
+        unimplemented!("{origin}")
+    }
+
+    /// The key under which a URL would be stored: for `purge URL`. Goes by the URL's own host, as the forward door does.
+    pub fn key_of(&self, url: &Uri) -> Option<CacheKey> {
+        unimplemented!("{url}")
+    }
 }

@@ -1,0 +1,114 @@
+//! Why a request is not served, in one word, in one status and in one sentence.
+
+use http::StatusCode;
+
+use crate::classify::{BadHost, Door};
+
+/// Why a request is not served. Every one is final for the client, so 4xx (or 508).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No rule allows this origin.
+    #[error("no rule allows the origin {0}; an administrator can add it to [origins] allow")]
+    OriginNotAllowed(Box<str>),
+    /// An address where a name is needed.
+    #[error("{0} is an address, and only names of origins are allowed; [origins] aliases can give it a name")]
+    Address(Box<str>),
+    /// An allowed host, but one of services, not of content.
+    #[error("{0} offers services, not content, so it is no cacheHostOrigin")]
+    NotContent(Box<str>),
+    /// An allowed host on a port no rule allows.
+    #[error("port {port} of {host} is not allowed; an administrator can add \"{host}:{port}\" to [origins] allow")]
+    Port { host: Box<str>, port: u16 },
+    /// weir itself, or what looks like it.
+    #[error("{0} is this proxy itself")]
+    Itself(Box<str>),
+    /// The request has the form of a door that is closed on this socket.
+    #[error("the {} door is closed on this port; [[listen]] doors opens it", .0.as_str())]
+    DoorClosed(Door),
+    /// Addressed to us, but nothing is served under this name and path.
+    #[error(
+        "nothing is served here for {0}; name an origin (cacheHostOrigin, Host or proxy), or configure an [[upstream]] for it"
+    )]
+    NoSite(Box<str>),
+    /// A service that branch clients have no business with.
+    #[error("{0} is not for clients of a branch and is closed here")]
+    Service(Box<str>),
+    #[error("method {0} is not allowed here")]
+    Method(Box<str>),
+    /// RFC 9112 §3.2: no `Host`, or several.
+    #[error("exactly one Host field is needed")]
+    HostField,
+    #[error("{text:?} is no valid host: {why}")]
+    Host { text: Box<str>, why: BadHost },
+    /// A scheme other than http and https.
+    #[error("scheme {0} is not supported; http and https are")]
+    Scheme(Box<str>),
+    /// RFC 9112 §3.2: a request target that its method does not allow.
+    #[error("this form of request target does not fit method {0}")]
+    Target(Box<str>),
+    #[error("the path is not acceptable: {0}")]
+    Path(BadPath),
+    #[error("the request target is {len} bytes long; {max} are allowed")]
+    TargetTooLong { len: usize, max: usize },
+    /// The request was here before (RFC 8586).
+    #[error("this request has passed through this proxy already; check which upstream points back to it")]
+    Loop,
+}
+
+/// What is wrong with a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadPath {
+    #[error("it has a . or .. segment; send it normalised")]
+    DotSegment,
+    #[error("it has a backslash")]
+    Backslash,
+    #[error("it has an encoded slash")]
+    EncodedSlash,
+    #[error("it has a control character")]
+    Control,
+    #[error("it has an empty segment")]
+    EmptySegment,
+    #[error("it has a broken percent escape")]
+    Escape,
+}
+
+impl Refusal {
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::OriginNotAllowed(_)
+            | Self::Address(_)
+            | Self::NotContent(_)
+            | Self::Port { .. }
+            | Self::Itself(_)
+            | Self::DoorClosed(_)
+            | Self::Service(_) => StatusCode::FORBIDDEN,
+            Self::NoSite(_) => StatusCode::NOT_FOUND,
+            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::HostField | Self::Host { .. } | Self::Scheme(_) | Self::Target(_) | Self::Path(_) => StatusCode::BAD_REQUEST,
+            Self::TargetTooLong { .. } => StatusCode::URI_TOO_LONG,
+            Self::Loop => StatusCode::LOOP_DETECTED,
+        }
+    }
+
+    /// The one word that log, metric and page share.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::OriginNotAllowed(_) => "origin",
+            Self::Address(_) => "address",
+            Self::NotContent(_) => "not-content",
+            Self::Port { .. } => "port",
+            Self::Itself(_) => "itself",
+            Self::DoorClosed(_) => "door-closed",
+            Self::NoSite(_) => "no-site",
+            Self::Service(_) => "service",
+            Self::Method(_) => "method",
+            Self::HostField => "host-field",
+            Self::Host { .. } => "host",
+            Self::Scheme(_) => "scheme",
+            Self::Target(_) => "target",
+            Self::Path(_) => "path",
+            Self::TargetTooLong { .. } => "target-length",
+            Self::Loop => "loop",
+        }
+    }
+}
