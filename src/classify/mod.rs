@@ -30,10 +30,6 @@ pub enum Door {
     Forward,
 }
 
-/// The doors that stand open on one listening socket.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Doors(u8);
-
 /// The parts of one request that decide its class.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
@@ -43,7 +39,7 @@ pub struct Asked<'a> {
     pub version: Version,
     pub headers: &'a HeaderMap,
     /// What stands open on the socket that accepted the connection.
-    pub doors: Doors,
+    pub doors: &'a [Door],
     /// `Https` when the client's connection is TLS that ends here.
     pub scheme: Scheme,
     /// The local end of the client's connection.
@@ -211,7 +207,7 @@ impl Policy {
     }
 
     /// What to do with a TLS connection whose ClientHello names `name`, on a socket with these doors.
-    pub fn sni_verdict(&self, name: Option<&str>, doors: Doors) -> SniVerdict {
+    pub fn sni_verdict(&self, name: Option<&str>, doors: &[Door]) -> SniVerdict {
         unimplemented!("{name:?} {doors:?}")
     }
 
