@@ -14,6 +14,8 @@ pub mod upstream;
 
 pub mod semantics;
 
+pub mod demo;
+
 pub mod metrics;
 pub mod sys;
 
