@@ -39,9 +39,20 @@ pub struct Connection {
     pub doors: Arc<[Door]>,
     pub tls: Option<Tls>,
     bound: Mutex<Option<Bound>>,
-    cut: watch::Receiver<bool>,
+    phase: watch::Receiver<Phase>,
     /// Dropped with the connection, which tells its owner.
     _place: Box<dyn Send + Sync>,
+}
+
+/// How far the end of the process has come for connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    #[default]
+    Serving,
+    /// What runs may finish, nothing new begins.
+    Draining,
+    /// The grace period is over.
+    Cut,
 }
 
 /// What TLS told us about a client connection.
@@ -76,24 +87,24 @@ pub trait Service: Send + Sync + 'static {
 }
 
 impl Connection {
-    /// `place` is dropped together with the connection; `cut` turns true when everything still open has to end.
+    /// `place` is dropped together with the connection.
     pub fn new(
         id: u64,
         (peer, local): (SocketAddr, SocketAddr),
         balancer: Option<SocketAddr>,
         doors: Arc<[Door]>,
         tls: Option<Tls>,
-        cut: watch::Receiver<bool>,
+        phase: watch::Receiver<Phase>,
         place: Box<dyn Send + Sync>,
     ) -> Self {
-        Self { id, peer, local, balancer, doors, tls, bound: Mutex::default(), cut, _place: place }
+        Self { id, peer, local, balancer, doors, tls, bound: Mutex::default(), phase, _place: place }
     }
 
     /// A plain connection on loopback through `doors`, for tests of a service.
     pub fn local(doors: &[Door]) -> Arc<Self> {
-        let (_, cut) = watch::channel(false);
+        let (_, phase) = watch::channel(Phase::Serving);
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        Arc::new(Self::new(0, (address, address), None, doors.into(), None, cut, Box::new(())))
+        Arc::new(Self::new(0, (address, address), None, doors.into(), None, phase, Box::new(())))
     }
 
     /// Takes the upstream connection that belongs to this client connection, if one is kept and nobody else has it now.
@@ -108,8 +119,8 @@ impl Connection {
 
     /// Resolves when the grace period of a drain is over: whatever outlives its request (a tunnel) ends then.
     pub async fn cut(&self) {
-        let mut cut = self.cut.clone();
-        if cut.wait_for(|cut| *cut).await.is_err() {
+        let mut phase = self.phase.clone();
+        if phase.wait_for(|phase| *phase == Phase::Cut).await.is_err() {
             std::future::pending::<()>().await; // nobody is left who could cut
         }
     }
