@@ -6,7 +6,8 @@
 use prometheus::Registry;
 
 use crate::metrics::{
-    By, Class, Counter, Door, Gauge, Op, Purpose, ReloadOutcome, Seconds, Source, StatusClass, Verdict, Words, handles::Field,
+    By, Class, Counter, Door, Gauge, Op, Purpose, Queue, ReloadOutcome, Seconds, Source, StatusClass, Verdict, Words,
+    handles::Field,
 };
 
 /// One declared metric family.
@@ -75,8 +76,8 @@ families! {
         aborted: By<Door, Counter> = "weir_client_aborts_total",
             "Responses whose client went away before the end.",
             "More than a few per cent of the requests: clients may be timing out.";
-        log_dropped: Counter = "weir_access_log_dropped_total",
-            "Access log records dropped because the writer could not keep up.",
+        log_dropped: By<Queue, Counter> = "weir_access_log_dropped_total",
+            "Access log records dropped because the writer could not keep up, by queue.",
             "It rises: the log's disk or pipe is too slow.";
     }
 

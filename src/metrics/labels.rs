@@ -32,6 +32,8 @@ labels! {
         Delivery "delivery",
         Transparent "transparent",
         Forward "forward",
+        /// Refused before a door was found.
+        Unknown "unknown",
     }
 
     /// What a request was to us.
@@ -68,6 +70,16 @@ labels! {
     Source "source" {
         Store "store",
         Upstream "upstream",
+        /// Made by weir: error pages, the delimiters of multipart ranges.
+        Own "own",
+    }
+
+    /// The queues of the access log.
+    Queue "queue" {
+        Served "served",
+        Refused "refused",
+        Failed "failed",
+        Administration "administration",
     }
 
     /// How a reload of the configuration ended.

@@ -9,7 +9,7 @@ mod labels;
 
 pub use families::{Cache, FAMILIES, Family, Listener, Peer, Process, Proxy, Store};
 pub use handles::{By, Counter, Gauge, Held, Key, Label, Op, Reason, Seconds, Word, Words};
-pub use labels::{Class, Door, Purpose, ReloadOutcome, Source, StatusClass, Verdict};
+pub use labels::{Class, Door, Purpose, Queue, ReloadOutcome, Source, StatusClass, Verdict};
 
 use std::{
     collections::HashMap,

@@ -1,3 +1,4 @@
 //! The story of one request.
 
 pub mod connection;
+pub mod log;
