@@ -4,6 +4,7 @@
 
 pub mod config;
 
+pub mod admin;
 pub mod listener;
 
 pub mod classify;

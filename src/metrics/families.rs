@@ -58,8 +58,8 @@ families! {
         running: Gauge = "weir_requests_running",
             "Requests whose response has not ended.",
             "It only ever rises.";
-        sent_bytes: By<(Door, Source), Counter> = "weir_sent_bytes_total",
-            "Content bytes sent to clients, by door and by where they came from.",
+        sent_bytes: By<(Door, Class, Source), Counter> = "weir_sent_bytes_total",
+            "Body bytes sent to clients, by door, class and where they came from.",
             "source=\"upstream\" stays above source=\"store\" after the first days of a rollout.";
         duration: By<(Door, Class), Seconds> = "weir_request_duration_seconds",
             "From the request head to the end of the response body.",

@@ -157,7 +157,7 @@ impl Record {
             [(Source::Store, self.store_bytes), (Source::Upstream, self.upstream_bytes), (Source::Own, self.own_bytes)]
         {
             if bytes > 0 {
-                metrics.sent_bytes[(door, source)].add(bytes);
+                metrics.sent_bytes[(door, self.class, source)].add(bytes);
             }
         }
         metrics.duration[(door, self.class)].observe(self.duration);
