@@ -80,6 +80,14 @@ impl<'a> Host<'a> {
             Ok(port) => Ok((host, Some(port))),
         }
     }
+
+    /// As in an [`Origin`](crate::key::Origin): an IPv6 address without brackets.
+    pub fn text(&self) -> Cow<'_, str> {
+        match self {
+            Self::Name(name) => Cow::Borrowed(name),
+            Self::Address(address) => Cow::Owned(address.to_string()),
+        }
+    }
 }
 
 /// Checks a name and brings it into one spelling.

@@ -3,9 +3,19 @@
 //! Pure: no I/O, no clock, no name resolution. It decides *what is wanted and from which origin*; it never builds a response and never
 //! says which address is dialled. Rules about particular services are data in `rules.rs`, with their source.
 
+mod content;
 mod door;
 mod host;
+mod origins;
+mod path;
+mod policy;
 mod refusal;
+mod rules;
+mod site;
+mod wsus;
+
+#[cfg(test)]
+mod tests;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -13,6 +23,7 @@ use http::{HeaderMap, Method, Uri, Version};
 
 pub use self::{
     host::{BadHost, Host, HostPattern},
+    policy::Policy,
     refusal::{BadPath, Refusal},
 };
 use crate::{
@@ -138,7 +149,7 @@ pub struct Config {
     /// Whether the built-in Microsoft origins are allowed.
     pub builtin: bool,
     /// Further origins that are allowed on the ports of their schemes, or on one port.
-    pub allow: Vec<Allow>,
+    pub allow: Vec<OriginPattern>,
     /// Bare addresses that stand for an origin's name (peers that clients know by address only).
     pub aliases: Vec<(std::net::IpAddr, Box<str>)>,
     /// Hosts that serve the same content under the same paths.
@@ -151,9 +162,9 @@ pub struct Config {
     pub target_max: usize,
 }
 
-/// One line of `[origins] allow`.
+/// One line of `[origins] allow`: a host pattern, with a port when it is not the scheme's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Allow {
+pub struct OriginPattern {
     pub host: HostPattern,
     /// `None`: 80 for http and 443 for https.
     pub port: Option<u16>,
@@ -171,8 +182,8 @@ pub struct Group {
 pub struct Site {
     pub name: Arc<str>,
     pub kind: SiteKind,
-    /// `Host` values that select it; of an `Origin` the names it answers for.
-    pub hosts: Vec<HostPattern>,
+    /// `Host` values that select it, on any port; of an `Origin` the names it answers for.
+    pub hosts: Vec<OriginPattern>,
     /// Path prefixes that select it; empty means all.
     pub paths: Vec<Box<str>>,
     /// Takes what no other site claims.
@@ -189,35 +200,4 @@ pub enum SiteKind {
     Wsus { origin: Origin, base: Box<str> },
     /// An origin of the delivery, transparent and forward doors whose address is configured.
     Origin,
-}
-
-/// The rules of all doors, ready for lookup. Immutable; a reload makes a new one.
-#[derive(Debug)]
-pub struct Policy;
-
-impl Policy {
-    /// `node`: the id by which this weir names itself in `Via` (as received-by pseudonym) and `CDN-Loop` (as cdn-id, RFC 8586 §2).
-    pub fn new(config: &Config, node: &str) -> Self {
-        unimplemented!("{config:?} {node}")
-    }
-
-    /// What this request is to us.
-    pub fn classify(&self, asked: &Asked<'_>) -> Class {
-        unimplemented!("{asked:?}")
-    }
-
-    /// What to do with a TLS connection whose ClientHello names `name`, on a socket with these doors.
-    pub fn sni_verdict(&self, name: Option<&str>, doors: &[Door]) -> SniVerdict {
-        unimplemented!("{name:?} {doors:?}")
-    }
-
-    /// Whether a redirect of content may be followed to this origin, when it came through no site of its own.
-    pub fn allows(&self, origin: &Origin) -> bool {
-        unimplemented!("{origin}")
-    }
-
-    /// The key under which a URL would be stored: for `purge URL`. Goes by the URL's own host, as the forward door does.
-    pub fn key_of(&self, url: &Uri) -> Option<CacheKey> {
-        unimplemented!("{url}")
-    }
 }

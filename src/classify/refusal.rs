@@ -68,8 +68,10 @@ pub enum BadPath {
     Control,
     #[error("it has an empty segment")]
     EmptySegment,
-    #[error("it has a broken percent escape")]
+    #[error("it has a broken or doubled percent escape")]
     Escape,
+    #[error("it has a name that only Windows file systems understand")]
+    WindowsName,
 }
 
 impl Refusal {

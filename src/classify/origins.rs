@@ -1,0 +1,166 @@
+//! Which origins are allowed, under which group they are keyed, and what is known about them.
+
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
+
+use crate::{
+    classify::{
+        Config, Host, HostPattern, OriginPattern, Refusal, SiteKind,
+        rules::{FAMILIES, Family, Role},
+    },
+    key::{Origin, Scheme},
+};
+
+/// Values by host pattern. A lookup costs one hash per label of the host.
+#[derive(Debug)]
+struct HostMap<T> {
+    exact: HashMap<Box<str>, Vec<T>>,
+    below: HashMap<Box<str>, Vec<T>>,
+}
+
+impl<T> HostMap<T> {
+    fn new() -> Self {
+        Self { exact: HashMap::new(), below: HashMap::new() }
+    }
+
+    fn add(&mut self, pattern: &HostPattern, value: T) {
+        match pattern {
+            HostPattern::Exact(name) => self.exact.entry(name.clone()).or_default().push(value),
+            HostPattern::Below(name) => self.below.entry(name.clone()).or_default().push(value),
+        }
+    }
+
+    /// Everything that matches `host`, the most specific pattern first, equal patterns in the order they were added.
+    fn matching<'a>(&'a self, host: &'a str) -> impl Iterator<Item = &'a T> {
+        let suffixes = host.match_indices('.').filter_map(|(dot, _)| self.below.get(&host[dot + 1..]));
+        self.exact.get(host).into_iter().chain(suffixes).flatten()
+    }
+}
+
+/// One reason to allow an origin.
+#[derive(Debug)]
+struct Permission {
+    /// `None`: the scheme's own.
+    port: Option<u16>,
+    /// The `[[upstream]]` that answers for it.
+    upstream: Option<Arc<str>>,
+}
+
+/// All that is known about origins.
+#[derive(Debug)]
+pub(super) struct Origins {
+    allowed: HostMap<Permission>,
+    groups: HostMap<Arc<str>>,
+    known: HostMap<&'static Family>,
+    aliases: HashMap<IpAddr, Box<str>>,
+    connect_ports: Vec<u16>,
+}
+
+/// An origin that may be contacted, and the `[[upstream]]` that answers for it.
+#[derive(Debug)]
+pub(super) struct Allowed {
+    pub(super) origin: Origin,
+    pub(super) upstream: Option<Arc<str>>,
+}
+
+impl Origins {
+    pub(super) fn new(config: &Config) -> Self {
+        let mut origins = Self {
+            allowed: HostMap::new(),
+            groups: HostMap::new(),
+            known: HostMap::new(),
+            aliases: config.aliases.iter().cloned().collect(),
+            connect_ports: config.connect_ports.clone(),
+        };
+        // Sites come first: among permissions for one host, the one that knows where it is counts.
+        for site in config.sites.iter().filter(|site| site.kind == SiteKind::Origin) {
+            for OriginPattern { host, port } in &site.hosts {
+                origins.allowed.add(host, Permission { port: *port, upstream: Some(site.name.clone()) });
+            }
+        }
+        for OriginPattern { host, port } in &config.allow {
+            origins.allowed.add(host, Permission { port: *port, upstream: None });
+        }
+        for group in &config.groups {
+            group.hosts.iter().for_each(|host| origins.groups.add(host, Arc::from(&*group.name)));
+        }
+        origins.add_families(config.builtin);
+        origins
+    }
+
+    fn add_families(&mut self, allowed: bool) {
+        for family in FAMILIES {
+            for host in family.hosts {
+                let pattern: HostPattern = host.parse().expect("built-in hosts are valid patterns, as a test checks");
+                self.known.add(&pattern, family);
+                if allowed {
+                    self.allowed.add(&pattern, Permission { port: None, upstream: None });
+                }
+                if let Some(group) = family.group {
+                    self.groups.add(&pattern, group.into());
+                }
+            }
+        }
+    }
+
+    /// The origin that a client names by `host`, if a rule allows it. An address selects the name it is an alias of, never itself, unless a rule
+    /// names exactly that address.
+    pub(super) fn allow(&self, scheme: Scheme, host: &Host<'_>, port: Option<u16>) -> Result<Allowed, Refusal> {
+        let port = port.unwrap_or(scheme.default_port());
+        match host {
+            Host::Name(name) => {
+                self.find(scheme, name, port, false).ok_or_else(|| self.refusal(name, port, Refusal::OriginNotAllowed))
+            }
+            Host::Address(address) => {
+                let alias = self.aliases.get(address).and_then(|name| self.find(scheme, name, port, false));
+                let text = address.to_string();
+                alias.or_else(|| self.find(scheme, &text, port, false)).ok_or_else(|| self.refusal(&text, port, Refusal::Address))
+            }
+        }
+    }
+
+    /// The same for a tunnel, where the ports of `[origins] connect_ports` count as the scheme's own.
+    pub(super) fn allow_tunnel(&self, host: &Host<'_>, port: u16) -> Result<Allowed, Refusal> {
+        let name = &host.text();
+        let listed = self.connect_ports.contains(&port);
+        let otherwise = if matches!(host, Host::Address(_)) { Refusal::Address } else { Refusal::OriginNotAllowed };
+        self.find(Scheme::Https, name, port, listed).ok_or_else(|| self.refusal(name, port, otherwise))
+    }
+
+    /// Whether exactly this origin is allowed.
+    pub(super) fn allows(&self, origin: &Origin) -> bool {
+        self.find(origin.scheme, &origin.host, origin.port, false).is_some()
+    }
+
+    fn find(&self, scheme: Scheme, host: &str, port: u16, any_port: bool) -> Option<Allowed> {
+        let fits = |p: &&Permission| p.port.map_or(any_port || port == scheme.default_port(), |wanted| wanted == port);
+        let permission = self.allowed.matching(host).find(fits)?;
+        Some(Allowed { origin: Origin::new(scheme, host, port), upstream: permission.upstream.clone() })
+    }
+
+    /// Says whether it is the port or the host that no rule allows.
+    fn refusal(&self, host: &str, port: u16, otherwise: fn(Box<str>) -> Refusal) -> Refusal {
+        match self.allowed.matching(host).next() {
+            Some(_) => Refusal::Port { host: host.into(), port },
+            None => otherwise(host.into()),
+        }
+    }
+
+    /// What is known about the service at `origin`; only on the port of its scheme.
+    pub(super) fn family(&self, origin: &Origin) -> Option<&'static Family> {
+        let is_standard = origin.port == origin.scheme.default_port();
+        is_standard.then(|| self.known.matching(&origin.host).next().copied()).flatten()
+    }
+
+    /// The host part of the cache key: the group's name, or `host[:port]`.
+    pub(super) fn group(&self, origin: &Origin) -> Box<str> {
+        let is_standard = origin.port == origin.scheme.default_port();
+        let group = is_standard.then(|| self.groups.matching(&origin.host).next()).flatten();
+        group.map_or_else(|| origin.authority().into(), |group| (**group).into())
+    }
+}
+
+impl Family {
+    pub(super) fn is_service(&self) -> bool {
+        self.role == Role::Service
+    }
+}
