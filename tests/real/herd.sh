@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# 200 clients ask for one cold object of 256 MiB at the same moment.
+
+. "$(dirname "$0")/lib.sh"
+
+clients=200
+start_origin
+files=$work/www/filestreamingservice/files
+mkdir -p "$files"
+guid=7e5f9a52-90c4-4c27-8d0a-2f4b6c1d0002
+generate "$files/$guid" 256
+start_weir --allow "$update_host=127.0.0.1:$slow_start_port"
+
+# When the origin had sent the first three pieces, as far as its log tells: a response is taken to have flowed evenly.
+third_piece_sent() {
+    awk -v path="$guid" -v wanted=$((3 * 1048576)) '
+        index($6, path) && $4 > 0 {
+            start = match($8, /[0-9]+/) ? substr($8, RSTART, RLENGTH) : 0
+            if (start < wanted && start + $4 >= wanted) print $1 - $2 + $2 * (wanted - start) / $4
+        }' CONVFMT=%.6f OFMT=%.3f "$work/access.log" | sort -n | head -n 1
+}
+
+if result=$("$here/office.py" herd "$weir_at" "$(update_at "$guid")" "$files/$guid" --clients $clients); then
+    pass "$clients clients have the right bytes ($(figure "$result" seconds) s)"
+else
+    fail "$clients clients: $result"
+fi
+at_most "bytes from the origin" $((256 * 1048576 * 101 / 100)) "$(origin_bytes "$guid")"
+before=$(python3 -c 'import sys; print(f"{float(sys.argv[1]) - float(sys.argv[2]):.3f}")' "$(third_piece_sent)" "$(figure "$result" last_first_byte)")
+holds "every client had its first byte before the origin had sent its third piece ($before s before)" test "${before:0:1}" != "-"
+echo "  the origin answered $(origin_requests "$guid") requests"
+closing

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Real clients against a release build: tests/real/run.sh [SCRIPT…], all of them by default. Needs root for the packages it installs.
+
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+scripts=("$@")
+((${#scripts[@]})) || scripts=(demo clients apt shuffled herd first_download)
+passed=0 failed=0
+for script in "${scripts[@]}"; do
+    echo "== ${script%.sh}"
+    begun=$SECONDS
+    output=$("$here/${script%.sh}.sh" 2>&1) || output+=$'\n'"(exit code $?)"
+    echo "$output"
+    if [[ $output =~ ([0-9]+)\ passed,\ ([0-9]+)\ failed ]]; then
+        passed=$((passed + BASH_REMATCH[1])) failed=$((failed + BASH_REMATCH[2]))
+    else
+        failed=$((failed + 1)) # it did not come to its end
+    fi
+    echo "   $((SECONDS - begun)) s"
+done
+echo "$passed passed, $failed failed"
+((failed == 0))
