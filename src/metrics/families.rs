@@ -14,10 +14,20 @@ use crate::metrics::{
 #[derive(Clone, Copy, Debug)]
 pub struct Family {
     pub name: &'static str,
+    pub kind: Kind,
     /// What it counts, as one sentence.
     pub help: &'static str,
     /// When an operator should look, as one sentence.
     pub worry: &'static str,
+}
+
+/// How a family is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Counter,
+    Gauge,
+    /// Of seconds.
+    Histogram,
 }
 
 macro_rules! families {
@@ -29,7 +39,7 @@ macro_rules! families {
 
             impl $handles {
                 pub(super) fn register(registry: &Registry, fixed: &[(&'static str, &str)]) -> Self {
-                    Self { $($field: <$kind>::register(registry, &Family { name: $name, help: $help, worry: $worry }, fixed),)* }
+                    Self { $($field: <$kind>::register(registry, &Family { name: $name, kind: <$kind as Field>::KIND, help: $help, worry: $worry }, fixed),)* }
                 }
             }
 
@@ -42,7 +52,7 @@ macro_rules! families {
         )*
 
         /// All declared families, in the order of the tables.
-        pub const FAMILIES: &[Family] = &[$($(Family { name: $name, help: $help, worry: $worry },)*)*];
+        pub const FAMILIES: &[Family] = &[$($(Family { name: $name, kind: <$kind as Field>::KIND, help: $help, worry: $worry },)*)*];
     };
 }
 

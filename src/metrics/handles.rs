@@ -13,7 +13,7 @@ use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
 };
 
-use crate::metrics::Family;
+use crate::metrics::{Family, Kind};
 
 /// Only ever rises.
 #[derive(Clone, Debug)]
@@ -235,17 +235,20 @@ impl<W: Word> Clone for Words<W> {
 
 /// What a field of a handle struct can be. Called by the macro of `families` only.
 pub(super) trait Field: Sized {
+    const KIND: Kind;
     fn register(registry: &Registry, family: &Family, fixed: &[(&'static str, &str)]) -> Self;
 }
 
 /// A leaf of [`By`].
 pub trait Handle: Sized + std::fmt::Debug + 'static {
+    const KIND: Kind;
     type Vec: Collector + Clone + std::fmt::Debug + 'static;
     fn vec(opts: Opts, labels: &[&str]) -> prometheus::Result<Self::Vec>;
     fn resolve(family: &Self::Vec, values: &[&str]) -> Self;
 }
 
 impl Handle for Counter {
+    const KIND: Kind = Kind::Counter;
     type Vec = IntCounterVec;
 
     fn vec(opts: Opts, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
@@ -258,6 +261,7 @@ impl Handle for Counter {
 }
 
 impl Handle for Gauge {
+    const KIND: Kind = Kind::Gauge;
     type Vec = IntGaugeVec;
 
     fn vec(opts: Opts, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
@@ -270,6 +274,7 @@ impl Handle for Gauge {
 }
 
 impl Handle for Seconds {
+    const KIND: Kind = Kind::Histogram;
     type Vec = HistogramVec;
 
     fn vec(opts: Opts, labels: &[&str]) -> prometheus::Result<HistogramVec> {
@@ -282,12 +287,16 @@ impl Handle for Seconds {
 }
 
 impl<H: Handle> Field for H {
+    const KIND: Kind = <H as Handle>::KIND;
+
     fn register(registry: &Registry, family: &Family, fixed: &[(&'static str, &str)]) -> Self {
         H::resolve(&registered::<H>(registry, family, fixed, &[]), &[])
     }
 }
 
 impl<K: Key, H: Handle> Field for By<K, H> {
+    const KIND: Kind = <H as Handle>::KIND;
+
     fn register(registry: &Registry, family: &Family, fixed: &[(&'static str, &str)]) -> Self {
         let family = registered::<H>(registry, family, fixed, &K::names());
         let handles = (0..K::count()).map(|_| OnceLock::new()).collect();
@@ -303,6 +312,8 @@ impl<K: Key, H: Handle> Field for By<K, H> {
 const EAGER_MAX: usize = 16;
 
 impl<W: Word> Field for Words<W> {
+    const KIND: Kind = Kind::Counter;
+
     fn register(registry: &Registry, family: &Family, fixed: &[(&'static str, &str)]) -> Self {
         Self { family: registered::<Counter>(registry, family, fixed, &[W::NAME]), word: PhantomData }
     }

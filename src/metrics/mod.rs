@@ -7,7 +7,10 @@ mod families;
 mod handles;
 mod labels;
 
-pub use families::{Cache, FAMILIES, Family, Listener, Peer, Process, Proxy, Store};
+#[cfg(test)]
+mod tests;
+
+pub use families::{Cache, FAMILIES, Family, Kind, Listener, Peer, Process, Proxy, Store};
 pub use handles::{By, Counter, Gauge, Held, Key, Label, Op, Reason, Seconds, Word, Words};
 pub use labels::{Class, Door, Purpose, Queue, ReloadOutcome, Source, StatusClass, Verdict};
 

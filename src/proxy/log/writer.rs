@@ -94,7 +94,7 @@ impl Writer {
         let deadline = Instant::now() + patience;
         let mut state = self.0.lock();
         // What is queued now is in the next batch that the thread takes, or in the one it is writing.
-        let batch = state.taken + u64::from(!state.is_empty());
+        let batch = state.taken + u64::from(!state.is_empty() || state.reopen);
         state.is_urgent = true;
         self.0.work.notify_one();
         while state.done < batch && !state.ended {
@@ -111,6 +111,24 @@ impl Writer {
 thread_local! {
     /// Each serving thread makes its lines in a buffer of its own, outside the lock.
     static LINE: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(1024));
+}
+
+#[cfg(test)]
+impl Writer {
+    /// A writer whose thread only starts with `release`, so that queues fill.
+    pub(super) fn held(dropped: By<Queue, Counter>) -> Self {
+        let shared = Shared { state: Mutex::default(), work: Condvar::new(), written: Condvar::new(), dropped };
+        Self(Arc::new(shared))
+    }
+
+    pub(super) fn release(&self, path: &Path) {
+        let (thread, file) = (Arc::clone(&self.0), open(path).expect("a test directory can be written"));
+        thread::spawn(move || thread.run(Output::File(file), None));
+    }
+
+    pub(super) fn queued_bytes(&self) -> usize {
+        self.0.lock().queues.iter().map(|lines| lines.bytes.len()).sum()
+    }
 }
 
 impl Drop for Writer {
