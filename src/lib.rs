@@ -7,6 +7,7 @@ pub mod config;
 pub mod admin;
 pub mod listener;
 
+pub mod cache;
 pub mod classify;
 pub mod proxy;
 

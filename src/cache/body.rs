@@ -1,0 +1,133 @@
+//! The body of every response: bytes in memory, stored or arriving content, or an upstream body handed on.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+use http_body::{Frame, SizeHint};
+
+use super::{
+    Error,
+    content::{Content, Reader},
+};
+use crate::{piece::ByteRange, upstream};
+
+/// A response body. An error in it means that the response cannot be completed and must be cut.
+pub struct Body(Kind);
+
+enum Kind {
+    Empty,
+    Whole(Bytes),
+    Segments {
+        segments: Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>,
+        /// Bytes still to come; `None` when the length is unknown.
+        rest: Option<u64>,
+    },
+    Relayed(Box<upstream::Body>),
+}
+
+/// A stretch of a stored response's body.
+pub(super) enum Segment {
+    Bytes(Bytes),
+    Content(Reader),
+}
+
+impl Body {
+    pub fn empty() -> Self {
+        Self(Kind::Empty)
+    }
+
+    /// Bytes that are in memory.
+    pub fn whole(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        Self(if bytes.is_empty() { Kind::Empty } else { Kind::Whole(bytes) })
+    }
+
+    /// An upstream body, with its trailers.
+    pub fn relayed(body: upstream::Body) -> Self {
+        Self(Kind::Relayed(Box::new(body)))
+    }
+
+    pub(super) fn segments(segments: Vec<Segment>, len: Option<u64>) -> Self {
+        let segments = stream::unfold(segments.into_iter(), |mut segments| async move {
+            loop {
+                match segments.as_mut_slice().first_mut()? {
+                    Segment::Bytes(bytes) if !bytes.is_empty() => return Some((Ok(std::mem::take(bytes)), segments)),
+                    Segment::Bytes(_) => {}
+                    Segment::Content(reader) => match reader.next().await {
+                        Ok(Some(bytes)) => return Some((Ok(bytes), segments)),
+                        Ok(None) => {}
+                        Err(error) => return Some((Err(error), Vec::new().into_iter())),
+                    },
+                }
+                segments.next();
+            }
+        });
+        Self(Kind::Segments { segments: Box::pin(segments), rest: len })
+    }
+
+    /// All of `content`, or `range` of it.
+    pub(super) fn of_content(reader: Reader, len: Option<u64>) -> Self {
+        Self::segments(vec![Segment::Content(reader)], len)
+    }
+}
+
+/// The segments of a multipart body. All readers exist from the start, so that nothing that a later part wants is given up meanwhile.
+pub(super) fn parts(content: &std::sync::Arc<Content>, parts: Vec<(Bytes, ByteRange)>, tail: Bytes) -> Vec<Segment> {
+    let mut segments = Vec::with_capacity(parts.len() * 2 + 1);
+    for (head, range) in parts {
+        segments.push(Segment::Bytes(head));
+        segments.push(Segment::Content(content.reader(Some(range), None)));
+    }
+    segments.push(Segment::Bytes(tail));
+    segments
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let this = self.get_mut();
+        match &mut this.0 {
+            Kind::Empty => Poll::Ready(None),
+            Kind::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                this.0 = Kind::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Kind::Segments { segments, rest } => segments.as_mut().poll_next(cx).map(|next| match next {
+                Some(Ok(bytes)) => {
+                    *rest = rest.map(|rest| rest.saturating_sub(bytes.len() as u64));
+                    Some(Ok(Frame::data(bytes)))
+                }
+                Some(Err(error)) => Some(Err(error)),
+                // The segments are exactly what the head promises: fewer bytes are an error, never an early end.
+                None if rest.is_some_and(|rest| rest > 0) => Some(Err(Error::Short)),
+                None => None,
+            }),
+            Kind::Relayed(body) => Pin::new(&mut **body).poll_frame(cx).map_err(Error::Upstream),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Empty => true,
+            Kind::Whole(_) => false,
+            Kind::Segments { rest, .. } => *rest == Some(0),
+            Kind::Relayed(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Empty => SizeHint::with_exact(0),
+            Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Segments { rest, .. } => rest.map_or_else(SizeHint::default, SizeHint::with_exact),
+            Kind::Relayed(body) => body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! How many fills run: in all and for one client. At a bound a request waits a little, then is told to come back.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::Error;
+
+/// The bounds of all fills. Those of one upstream are its connections.
+pub(super) struct Bounds {
+    all: Arc<Semaphore>,
+    per_client_max: usize,
+    by_client: Mutex<HashMap<IpAddr, usize>>,
+    wait_max: Duration,
+}
+
+/// A fill's place within the bounds; free again when dropped.
+pub(super) struct Place {
+    _permit: OwnedSemaphorePermit,
+    _client: Option<ClientPlace>,
+}
+
+struct ClientPlace {
+    bounds: Arc<Bounds>,
+    client: IpAddr,
+}
+
+impl Bounds {
+    pub(super) fn new(fills_max: usize, per_client_max: usize, wait_max: Duration) -> Arc<Self> {
+        let all = Arc::new(Semaphore::new(fills_max));
+        Arc::new(Self { all, per_client_max, by_client: Mutex::default(), wait_max })
+    }
+
+    /// A place for a fill that `client` causes.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when none came free in time, or at once when the client has too many.
+    pub(super) async fn enter(self: &Arc<Self>, client: Option<IpAddr>) -> Result<Place, Error> {
+        let client = match client {
+            Some(client) => Some(self.enter_client(client)?),
+            None => None,
+        };
+        let permit = tokio::time::timeout(self.wait_max, self.all.clone().acquire_owned()).await;
+        match permit {
+            Ok(Ok(permit)) => Ok(Place { _permit: permit, _client: client }),
+            Ok(Err(_)) | Err(_) => Err(Error::Busy { bound: "fills" }),
+        }
+    }
+
+    fn enter_client(self: &Arc<Self>, client: IpAddr) -> Result<ClientPlace, Error> {
+        let mut table = self.by_client.lock().expect("no panic while the clients' fills are held");
+        let fills = table.entry(client).or_insert(0);
+        if *fills >= self.per_client_max {
+            return Err(Error::Busy { bound: "client" });
+        }
+        *fills += 1;
+        Ok(ClientPlace { bounds: self.clone(), client })
+    }
+}
+
+impl Drop for ClientPlace {
+    fn drop(&mut self) {
+        let mut table = self.bounds.by_client.lock().expect("no panic while the clients' fills are held");
+        if let Some(fills) = table.get_mut(&self.client) {
+            *fills -= 1;
+            if *fills == 0 {
+                table.remove(&self.client);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    #[tokio::test(start_paused = true)]
+    async fn at_the_bound_a_fill_waits_and_then_is_refused() {
+        let bounds = Bounds::new(1, 9, Duration::from_secs(5));
+        let held = bounds.enter(Some(CLIENT)).await.unwrap();
+        assert!(matches!(bounds.enter(Some(CLIENT)).await, Err(Error::Busy { bound: "fills" })));
+        let (waiting, ()) = tokio::join!(bounds.enter(Some(CLIENT)), async { drop(held) });
+        assert!(waiting.is_ok());
+    }
+
+    #[tokio::test]
+    async fn one_client_cannot_take_all_places() {
+        let bounds = Bounds::new(9, 1, Duration::from_secs(5));
+        let held = bounds.enter(Some(CLIENT)).await.unwrap();
+        assert!(matches!(bounds.enter(Some(CLIENT)).await, Err(Error::Busy { bound: "client" })));
+        assert!(bounds.enter(None).await.is_ok());
+        drop(held);
+        assert!(bounds.enter(Some(CLIENT)).await.is_ok());
+        assert!(bounds.by_client.lock().unwrap().is_empty());
+    }
+}

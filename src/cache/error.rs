@@ -1,0 +1,94 @@
+//! Why the cache has no answer, or a body ends before its time.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use crate::{store, upstream};
+
+/// What went wrong, and who is to blame.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// The network, or an upstream.
+    #[error(transparent)]
+    Upstream(#[from] upstream::Error),
+    /// Our disk.
+    #[error(transparent)]
+    Store(Arc<store::Error>),
+    /// The origin replaced the representation while it was being served: its rest cannot be had any more.
+    #[error("the origin has another representation now")]
+    Changed,
+    /// The origin, asked for further bytes, gave none.
+    #[error("asked for more bytes, the origin answered {0}")]
+    Answered(StatusCode),
+    /// The origin sent other bytes than asked for.
+    #[error("the origin answered with another range than asked for")]
+    WrongRange,
+    /// The body ended before its length.
+    #[error("the body ended early")]
+    Short,
+    /// It broke, and the origin gave nothing to resume by (no strong validator, or no length).
+    #[error("the fill ended early and cannot be resumed")]
+    Unresumable,
+    /// Ours: a bound on fills.
+    #[error("too many fills at once ({bound})")]
+    Busy { bound: &'static str },
+    /// Nobody brought a byte for too long.
+    #[error("no byte came in time")]
+    Stalled,
+    /// The client said `only-if-cached` (RFC 9111 §5.2.1.7).
+    #[error("not stored, and the request wants only what is")]
+    OnlyIfCached,
+    /// Ours: weir is shutting down.
+    #[error("weir is shutting down")]
+    Stopped,
+}
+
+impl Error {
+    /// One word for the metric label, the log field and `Cache-Status`.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Upstream(error) => error.reason(),
+            Self::Store(_) => "store",
+            Self::Changed => "changed",
+            Self::Answered(_) => "answered",
+            Self::WrongRange => "wrong-range",
+            Self::Short => "short",
+            Self::Unresumable => "unresumable",
+            Self::Busy { .. } => "busy",
+            Self::Stalled => "stalled",
+            Self::OnlyIfCached => "only-if-cached",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    /// Whether asking again for the same bytes may help.
+    pub(super) fn is_passing(&self) -> bool {
+        use upstream::Error as Up;
+        match self {
+            Self::Upstream(error) => match error {
+                Up::Resolve { .. }
+                | Up::Connect { .. }
+                | Up::ConnectTimeout { .. }
+                | Up::Tls { .. }
+                | Up::FirstByteTimeout { .. }
+                | Up::Stalled { .. }
+                | Up::Broken { .. }
+                | Up::Protocol { .. }
+                | Up::Refused { .. }
+                | Up::Busy { .. }
+                | Up::Unhealthy { .. } => true,
+                Up::Address { .. } | Up::Request { .. } | Up::Redirect { .. } | Up::RedirectLoop | Up::Closed => false,
+            },
+            Self::Answered(status) => status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS,
+            Self::Short | Self::WrongRange | Self::Busy { .. } | Self::Stalled => true,
+            Self::Store(_) | Self::Changed | Self::Unresumable | Self::OnlyIfCached | Self::Stopped => false,
+        }
+    }
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}

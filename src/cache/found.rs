@@ -1,0 +1,161 @@
+//! A stored (or arriving) response that answers a request: its head to select from, and its bytes.
+
+use std::{net::IpAddr, sync::Arc};
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+
+use super::{
+    Body, Hub, Wanted, ask,
+    body::{self, Segment},
+    content::Content,
+    known::Known,
+    status::{CacheStatus, How},
+    verify,
+};
+use crate::{
+    piece::ByteRange,
+    semantics::{Facts, vary},
+};
+
+/// What was found for a request. Clones read the same bytes.
+#[derive(Clone)]
+pub struct Found {
+    known: Arc<Known>,
+    bytes: Place,
+    client: IpAddr,
+    pub status: CacheStatus,
+}
+
+/// Where the bytes are.
+#[derive(Clone)]
+enum Place {
+    /// All of them, in memory.
+    Memory(Bytes),
+    Content(Arc<Content>),
+}
+
+impl Found {
+    pub(super) fn new(known: Arc<Known>, content: Arc<Content>, client: IpAddr, status: CacheStatus) -> Self {
+        Self { known, bytes: Place::Content(content), client, status }
+    }
+
+    /// The stored response `known` for `want`; `None` when it is incomplete and nothing can complete it.
+    pub(super) async fn open(hub: &Arc<Hub>, known: Arc<Known>, want: &Wanted, status: CacheStatus) -> Option<Self> {
+        let client = want.client;
+        if let Some(bytes) = hub.store.small(&known.object) {
+            return Some(Self { known, bytes: Place::Memory(bytes), client, status });
+        }
+        let id = known.object.meta.blob;
+        if let Some(content) = hub.arriving(id) {
+            content.renew(ask::plain(want));
+            return Some(Self::new(known, content, client, status));
+        }
+        let blob = match hub.store.open_now(id) {
+            Some(blob) => blob,
+            None => {
+                hub.store.open(id).await.inspect_err(|error| tracing::debug!(%error, "stored content cannot be opened")).ok()?
+            }
+        };
+        let complete = blob.is_complete();
+        let content = Content::new(hub.clone(), blob, &known.object, ask::plain(want));
+        if complete {
+            verify::start(hub, content.blob.clone(), known.object.clone());
+        } else {
+            content.binding.as_ref()?;
+        }
+        let content = if complete { content } else { hub.meet(content) };
+        Some(Self::new(known, content, client, status))
+    }
+
+    /// Whether this response answers another request, too: same key, same selecting fields (RFC 9111 §4.1).
+    pub(super) fn fits(&self, want: &Wanted) -> bool {
+        self.known.object.meta.key == want.key && vary::matches(&self.known.object.meta.selecting, &want.fields)
+    }
+
+    /// The same for a request that joined the one that asked.
+    pub(super) fn joined(mut self, want: &Wanted) -> Self {
+        self.client = want.client;
+        self.status = CacheStatus::new(How::Collapsed);
+        self
+    }
+
+    pub fn known(&self) -> &Arc<Known> {
+        &self.known
+    }
+
+    pub fn facts(&self) -> &Facts {
+        &self.known.facts
+    }
+
+    pub fn code(&self) -> StatusCode {
+        self.known.object.meta.status
+    }
+
+    /// The stored end-to-end fields.
+    pub fn fields(&self) -> &HeaderMap {
+        &self.known.object.meta.fields
+    }
+
+    /// Length of the whole content in bytes, once known.
+    pub fn len(&self) -> Option<u64> {
+        match &self.bytes {
+            Place::Memory(bytes) => Some(bytes.len() as u64),
+            Place::Content(content) => content.len(),
+        }
+    }
+
+    /// Known to be without content.
+    pub fn is_empty(&self) -> bool {
+        self.len() == Some(0)
+    }
+
+    /// Says in the status whether `ranges` of the content (all of it when empty) can be read without asking upstream for more.
+    pub fn look_at(&mut self, ranges: &[ByteRange]) {
+        let Place::Content(content) = &self.bytes else { return };
+        if !matches!(self.status.how, How::Hit | How::Stale | How::Revalidated) || content.is_complete() {
+            return;
+        }
+        let whole = content.len().and_then(|len| ByteRange::new(0, len));
+        let ranges = if ranges.is_empty() { whole.as_slice() } else { ranges };
+        let present = ranges.iter().all(|range| content.blob.missing(*range).is_empty());
+        if !present || ranges.is_empty() {
+            let coming = ranges.iter().all(|range| content.covers(*range));
+            self.status.how = if coming { How::Collapsed } else { How::Partial };
+        }
+    }
+
+    /// All of the content.
+    pub fn whole(self) -> Body {
+        match self.bytes {
+            Place::Memory(bytes) => Body::whole(bytes),
+            Place::Content(content) => Body::of_content(content.reader(None, Some(self.client)), content.len()),
+        }
+    }
+
+    /// One range of it. It must lie within the content.
+    pub fn part(self, range: ByteRange) -> Body {
+        match self.bytes {
+            Place::Memory(bytes) => Body::whole(slice(&bytes, range)),
+            Place::Content(content) => Body::of_content(content.reader(Some(range), Some(self.client)), Some(range.len())),
+        }
+    }
+
+    /// Ranges of it, each with the bytes that go before it, then `tail`; `len` bytes in all.
+    pub fn parts(self, parts: Vec<(Bytes, ByteRange)>, tail: Bytes, len: u64) -> Body {
+        let segments = match self.bytes {
+            Place::Memory(bytes) => {
+                let pairs = parts.into_iter().flat_map(|(head, range)| [head, slice(&bytes, range)]);
+                pairs.chain([tail]).map(Segment::Bytes).collect()
+            }
+            Place::Content(content) => body::parts(&content, parts, tail),
+        };
+        Body::segments(segments, Some(len))
+    }
+}
+
+fn slice(bytes: &Bytes, range: ByteRange) -> Bytes {
+    let len = bytes.len();
+    let bound = |offset: u64| usize::try_from(offset).unwrap_or(len).min(len);
+    bytes.slice(bound(range.start)..bound(range.end))
+}

@@ -1,0 +1,52 @@
+//! Stored responses with what was read from their fields once, so that a hit parses nothing.
+
+use std::sync::Arc;
+
+use moka::sync::Cache as Memory;
+
+use crate::{
+    object::{Object, ObjectId},
+    semantics::{Facts, Policy},
+};
+
+/// A stored response and its facts.
+#[derive(Debug)]
+pub struct Known {
+    pub object: Arc<Object>,
+    pub facts: Facts,
+}
+
+/// The facts of recently used responses.
+pub(super) struct KnownCache {
+    by_id: Memory<ObjectId, Arc<Known>>,
+}
+
+impl Known {
+    pub(super) fn of(object: Arc<Object>, policy: &Policy) -> Arc<Self> {
+        let meta = &object.meta;
+        let mut facts = Facts::of(meta.status, &meta.fields, meta.request_time, meta.response_time, policy);
+        facts.invalidated = meta.invalidated;
+        Arc::new(Self { object, facts })
+    }
+}
+
+impl KnownCache {
+    pub(super) fn new() -> Self {
+        Self { by_id: Memory::new(KNOWN_MAX) }
+    }
+
+    /// The facts of `object`; of an older state of it never.
+    pub(super) fn of(&self, object: &Arc<Object>, policy: &Policy) -> Arc<Known> {
+        match self.by_id.get(&object.id) {
+            Some(known) if Arc::ptr_eq(&known.object, object) => known,
+            _ => {
+                let known = Known::of(object.clone(), policy);
+                self.by_id.insert(object.id, known.clone());
+                known
+            }
+        }
+    }
+}
+
+/// About 1 KiB each.
+const KNOWN_MAX: u64 = 16_384;

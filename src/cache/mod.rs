@@ -1,0 +1,269 @@
+//! The heart: what is stored under a key, who fetches what is missing, and bodies that follow both.
+//!
+//! The only place where store and upstream meet. [`Cache::get`] is the way in; its answer is a stored (or arriving) response to
+//! select from, or a response that is only relayed. It never builds a response: that is `proxy`'s.
+
+mod ask;
+mod binding;
+mod body;
+mod bounds;
+mod content;
+mod error;
+mod fill;
+mod flight;
+mod found;
+mod gain;
+mod get;
+mod judge;
+mod known;
+mod plan;
+pub mod status;
+mod verify;
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, Weak},
+    time::{Duration, SystemTime},
+};
+
+use arc_swap::ArcSwap;
+use http::{HeaderMap, Method, Response};
+use tokio::sync::watch;
+
+pub use self::{
+    body::Body,
+    error::Error,
+    found::Found,
+    known::Known,
+    status::{CacheStatus, How},
+};
+use self::{bounds::Bounds, content::Content, flight::Flights, gain::Gains, known::KnownCache, verify::Mismatches};
+use crate::{
+    digest::Digest,
+    key::CacheKey,
+    metrics,
+    object::{BlobId, Object, ObjectMeta},
+    semantics::{Policy, range::RepeatedLines},
+    store::{Blob, Store},
+    upstream::{self, Target, Upstreams},
+};
+
+/// Bounds and habits of fills.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Fills at once, in all.
+    pub fills_max: usize,
+    /// Fills at once that one client caused by asking for something new.
+    pub fills_per_client_max: usize,
+    /// How long a request waits at these bounds before it is told to come back.
+    pub fill_wait: Duration,
+    /// Requests at once for one content, if the upstream gains from it.
+    pub parallel_max: usize,
+    /// The longest range one request asks for.
+    pub segment_len: u64,
+    /// A fill whose last reader left goes on if no more than this is missing of what that reader wanted,
+    pub finish_len: u64,
+    /// or no more than this share of the content, in per cent.
+    pub finish_percent: u64,
+    /// The longest content that is stored.
+    pub object_max: u64,
+    /// How long a reader waits for one byte, whatever the fill does meanwhile.
+    pub reader_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            fills_max: 256,
+            fills_per_client_max: 64,
+            fill_wait: Duration::from_secs(5),
+            parallel_max: 6,
+            segment_len: 8 << 20,
+            finish_len: 64 << 20,
+            finish_percent: 20,
+            object_max: 128 << 30,
+            reader_timeout: Duration::from_secs(120),
+        }
+    }
+}
+
+/// Content that a client wants, in the terms of the cache.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    pub key: CacheKey,
+    pub target: Target,
+    /// What to ask the origin for, signature included.
+    pub path_and_query: String,
+    /// GET or HEAD.
+    pub method: Method,
+    /// The client's own fields: directives, selecting fields, range.
+    pub fields: HeaderMap,
+    /// Those that may be sent to an upstream.
+    pub forward: HeaderMap,
+    pub policy: Policy,
+    /// The policy once the content matched its declared digest.
+    pub verified_policy: Policy,
+    pub declared: Option<Digest>,
+    /// Ask in bounded ranges from the first request on.
+    pub ranged: bool,
+    /// The name says that this is a file: a web page in its place is not stored.
+    pub file: bool,
+    pub lines: RepeatedLines,
+    pub client: IpAddr,
+}
+
+/// What the cache has to say to a request.
+pub enum Answer {
+    /// A stored response, or one that is arriving and shared.
+    Found(Found),
+    /// A response for this client only.
+    Relayed { response: Response<upstream::Body>, status: CacheStatus },
+}
+
+/// A fill as the status page shows it.
+#[derive(Clone, Debug)]
+pub struct Filling {
+    pub name: Box<str>,
+    pub len: Option<u64>,
+    pub present: u64,
+    pub readers: usize,
+    pub requests: usize,
+}
+
+/// Handle to the cache; clones share it.
+#[derive(Clone)]
+pub struct Cache(Arc<Hub>);
+
+/// What all parts of the cache share.
+pub(crate) struct Hub {
+    pub(self) store: Store,
+    pub(self) upstreams: Upstreams,
+    pub(self) metrics: metrics::Cache,
+    config: ArcSwap<Config>,
+    flights: Arc<Flights>,
+    pub(self) bounds: Arc<Bounds>,
+    gains: Gains,
+    known: KnownCache,
+    mismatches: Mismatches,
+    /// Contents that are open and not complete, so that all who want one meet.
+    contents: Mutex<HashMap<BlobId, Weak<Content>>>,
+    stop: watch::Sender<bool>,
+}
+
+impl Cache {
+    pub fn new(config: Config, store: Store, upstreams: Upstreams, metrics: metrics::Cache) -> Self {
+        let bounds = Bounds::new(config.fills_max, config.fills_per_client_max, config.fill_wait);
+        let gains = Gains::new(config.parallel_max);
+        Self(Arc::new(Hub {
+            store,
+            upstreams,
+            metrics,
+            config: ArcSwap::from_pointee(config),
+            flights: Arc::default(),
+            bounds,
+            gains,
+            known: KnownCache::new(),
+            mismatches: Mismatches::default(),
+            contents: Mutex::default(),
+            stop: watch::Sender::new(false),
+        }))
+    }
+
+    /// Takes new habits for what starts from now on. The bounds on fills and connections stay as they were at the start.
+    pub fn reload(&self, config: Config) {
+        self.0.config.store(Arc::new(config));
+    }
+
+    /// The answer to `want`, from the store or by asking upstream. `now` is when the request came.
+    ///
+    /// Dropping the future leaves a fill that it started running, by the rule for fills without readers.
+    ///
+    /// # Errors
+    /// When nothing stored may answer and no upstream could be asked.
+    pub async fn get(&self, want: &Wanted, now: SystemTime) -> Result<Answer, Error> {
+        get::get(&self.0, want, now).await
+    }
+
+    /// RFC 9111 §4.4: an unsafe request succeeded, so what is stored under `key` must be validated before it is used again.
+    pub async fn invalidate(&self, key: &CacheKey) {
+        let Ok(objects) = self.0.store.lookup(key.hash()).await else { return };
+        for object in objects.iter() {
+            self.0.amend(object, |meta| meta.invalidated = true).await;
+        }
+    }
+
+    /// The fills under way, for the status page.
+    pub fn filling(&self) -> Vec<Filling> {
+        let contents: Vec<_> = self.0.contents().values().filter_map(Weak::upgrade).collect();
+        let running = contents.iter().filter(|content| content.is_running());
+        running
+            .map(|content| {
+                let (present, readers, requests) = content.progress();
+                Filling { name: content.name.clone(), len: content.len(), present, readers, requests }
+            })
+            .collect()
+    }
+
+    /// Ends all fills; what they brought is kept.
+    pub fn stop(&self) {
+        self.0.stop.send_replace(true);
+    }
+}
+
+impl Hub {
+    pub(self) fn config(&self) -> Arc<Config> {
+        self.config.load_full()
+    }
+
+    /// Resolves when weir stops.
+    pub(self) fn stopping(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut stop = self.stop.subscribe();
+        async move {
+            // An error means that the hub is gone, which is stopping, too.
+            _ = stop.wait_for(|stop| *stop).await;
+        }
+    }
+
+    /// The content of `blob` if it is open and arriving.
+    pub(self) fn arriving(&self, blob: BlobId) -> Option<Arc<Content>> {
+        self.contents().get(&blob)?.upgrade()
+    }
+
+    /// Puts `content` where others find it, or gives the one that is there already.
+    pub(self) fn meet(&self, content: Arc<Content>) -> Arc<Content> {
+        let mut contents = self.contents();
+        match contents.get(&content.blob.id()).and_then(Weak::upgrade) {
+            Some(there) => {
+                // Dropping the newcomer must not find the table locked.
+                drop(contents);
+                there
+            }
+            None => {
+                contents.insert(content.blob.id(), Arc::downgrade(&content));
+                content
+            }
+        }
+    }
+
+    /// A content of `blob` is dropped.
+    pub(self) fn closed(&self, blob: &Blob) {
+        let mut contents = self.contents();
+        if contents.get(&blob.id()).is_some_and(|content| content.strong_count() == 0) {
+            contents.remove(&blob.id());
+        }
+    }
+
+    /// Changes what is stored of `object` now (meanwhile its blob may have been found to equal another, or it may be gone).
+    pub(self) async fn amend(&self, object: &Object, change: impl FnOnce(&mut ObjectMeta)) -> Option<Arc<Object>> {
+        let stored = self.store.lookup(object.meta.key.hash()).await.ok()?;
+        let current = stored.iter().find(|stored| stored.id == object.id)?;
+        let mut meta = current.meta.clone();
+        change(&mut meta);
+        self.store.update(current, meta)
+    }
+
+    fn contents(&self) -> std::sync::MutexGuard<'_, HashMap<BlobId, Weak<Content>>> {
+        self.contents.lock().expect("no panic while the table of contents is held")
+    }
+}
