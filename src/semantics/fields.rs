@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderValue, Method, Version};
 
-use crate::semantics::{cache_control::ResponseDirectives, facts::Facts};
+use crate::semantics::cache_control::ResponseDirectives;
 
 /// Removes what concerns only the connection it came on: the known hop-by-hop fields and those that `Connection` lists (RFC 9110 §7.6.1).
 pub fn remove_hop_by_hop(fields: &mut HeaderMap) {
@@ -59,8 +59,8 @@ pub fn fill_request(client: &HeaderMap) -> HeaderMap {
 
 /// Adds the conditions of a validation request (RFC 9111 §4.3.1): `If-None-Match` and, beside it or alone, `If-Modified-Since`.
 /// False when the stored response has no validator: the request stays unconditional.
-pub fn add_validation(request: &mut HeaderMap, stored: &Facts, stored_fields: &HeaderMap) -> bool {
-    let _ = (request, stored, stored_fields);
+pub fn add_validation(request: &mut HeaderMap, stored: &HeaderMap) -> bool {
+    let _ = (request, stored);
     unimplemented!()
 }
 
@@ -110,6 +110,5 @@ pub fn date_value(time: SystemTime) -> HeaderValue {
 
 /// The time of a single date field; `None` when absent, repeated with other values, or invalid (RFC 9110 §5.6.7).
 pub fn parse_date(value: &HeaderValue) -> Option<SystemTime> {
-    let _ = value;
-    unimplemented!()
+    httpdate::parse_http_date(value.to_str().ok()?).ok()
 }

@@ -11,11 +11,13 @@ pub mod fields;
 pub mod freshness;
 pub mod head;
 pub mod invalidation;
+mod list;
 pub mod multipart;
 pub mod policy;
 pub mod range;
 pub mod selection;
 pub mod storable;
+pub mod structured;
 pub mod validator;
 pub mod vary;
 
@@ -24,3 +26,18 @@ pub use freshness::{Freshness, freshness};
 pub use policy::Policy;
 pub use selection::{Selection, select};
 pub use storable::{NotStorable, Storing, storable};
+
+#[cfg(test)]
+mod testing {
+    use http::{HeaderMap, HeaderName, HeaderValue};
+
+    /// A field section from pairs; repeated names become several lines.
+    pub(super) fn fields(pairs: &[(&str, &str)]) -> HeaderMap {
+        let line = |&(name, value): &(&str, &str)| {
+            (name.parse::<HeaderName>().unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap())
+        };
+        let mut fields = HeaderMap::new();
+        pairs.iter().map(line).for_each(|(name, value)| _ = fields.append(name, value));
+        fields
+    }
+}

@@ -13,13 +13,24 @@ pub struct Policy {
     pub stale_on_error: bool,
     /// No stale answer further past freshness than this, whatever a directive allows.
     pub stale_max: Duration,
-    /// 4xx and 5xx are stored when they carry explicit freshness.
-    pub store_errors: bool,
+    /// Which 4xx and 5xx are stored.
+    pub errors: Errors,
     /// Responses with `Set-Cookie` are stored. RFC 9111 §7.3 leaves this to the origin's directives, so it is on;
     /// doors whose requests carry no cookies turn it off.
     pub store_set_cookie: bool,
     /// `CDN-Cache-Control` decides before `Cache-Control` (RFC 9213).
     pub targeted: bool,
+}
+
+/// Which error responses are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errors {
+    Never,
+    /// Those with explicit freshness.
+    Explicit,
+    /// Also those that RFC 9110 §15.1 calls heuristically cacheable (404, 405, 410, 414, 501), or that say `public`, if they have a
+    /// `Last-Modified` to judge by.
+    Heuristic,
 }
 
 /// Who decides how long a response is fresh.
@@ -51,13 +62,13 @@ impl Policy {
         heuristic: Some(Heuristic { percent: 10, max: DAY }),
         stale_on_error: true,
         stale_max: Duration::from_secs(7 * DAY.as_secs()),
-        store_errors: true,
+        errors: Errors::Heuristic,
         store_set_cookie: true,
         targeted: true,
     };
 
     /// For doors that fetch content for everybody (`delivery`, `transparent`): no errors, no cookies.
-    pub const CONTENT: Self = Self { store_errors: false, store_set_cookie: false, ..Self::HTTP };
+    pub const CONTENT: Self = Self { errors: Errors::Never, store_set_cookie: false, ..Self::HTTP };
 
     /// The same, for names whose content never changes: fresh for 7 days until their digest is known to match.
     pub const VERSIONED: Self = Self { lifetime: LifetimeRule::AtLeast(Duration::from_secs(7 * DAY.as_secs())), ..Self::CONTENT };
