@@ -89,13 +89,14 @@ install_packages() {
 # A loopback port nobody listens on now.
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
-# wait_for SECONDS COMMAND…: until it succeeds.
+# wait_for SECONDS COMMAND…: until it succeeds; looks every $interval seconds.
+interval=0.05
 wait_for() {
-    local tries=$(($1 * 20))
+    local until=$((SECONDS + $1))
     shift
     while ! "$@" >/dev/null 2>&1; do
-        ((tries-- > 0)) || { echo "waited in vain for: $*"; return 1; }
-        sleep 0.05
+        ((SECONDS <= until)) || { echo "waited in vain for: $*"; return 1; }
+        sleep $interval
     done
 }
 
@@ -137,7 +138,10 @@ http {
     uwsgi_temp_path $work/nginx/uwsgi;
     scgi_temp_path $work/nginx/scgi;
     root $work/www;
-    server { listen 127.0.0.1:$origin_port backlog=1024; }
+    server {
+        listen 127.0.0.1:$origin_port backlog=1024;
+        location /tiny/ { access_log off; add_header ETag '"1"'; add_header Cache-Control max-age=86400; return 200 "\$uri, a small object"; }
+    }
     server { listen 127.0.0.1:$held_port; limit_rate 20m; }
     server { listen 127.0.0.1:$slow_start_port; limit_rate \$start_rate; }
 }

@@ -3,7 +3,8 @@
 
   office.py herd    ADDRESS TARGET FILE --clients 200             the whole object, all at once
   office.py shuffle ADDRESS TARGET FILE --clients 8               Delivery Optimization: shuffled 1 MiB ranges on 7 connections
-  office.py slow    ADDRESS TARGET --clients 500 --rate 51200     slow readers, for --seconds
+  office.py slow    ADDRESS TARGET --clients 500 --rate 51200     slow readers of --length bytes, for --seconds
+  office.py many    ADDRESS TARGET --clients 8 --count 100000     many small objects: {} in TARGET becomes a number
 
 ADDRESS is host:port of the server, TARGET the request target, FILE what the bytes are compared with.
 """
@@ -138,6 +139,16 @@ def slow_client(task, _truth, number):
     return []
 
 
+def many_client(task, _truth, number):
+    """The objects of every --clients-th number."""
+    connection = Connection(task.address)
+    for object_number in range(number, task.count, task.clients):
+        status, _, length = connection.ask(task.target.replace("{}", str(object_number)))
+        if status != 200 or sum(map(len, connection.content(length))) != length:
+            raise Wrong(f"{status} for object {object_number}")
+    return []
+
+
 def together(run, argument_lists):
     """One thread for each list of arguments; the first exception of any of them is raised here, when all have ended."""
     errors = []
@@ -159,7 +170,7 @@ def together(run, argument_lists):
 
 def process(task, numbers, barrier, results):
     """The clients `numbers`, each in its thread: several processes, because one interpreter fills only one core."""
-    client = {"herd": herd_client, "shuffle": shuffle_client, "slow": slow_client}[task.pattern]
+    client = {"herd": herd_client, "shuffle": shuffle_client, "slow": slow_client, "many": many_client}[task.pattern]
     threading.stack_size(256 << 10)
     firsts, wrong = [], []
 
@@ -180,7 +191,7 @@ def process(task, numbers, barrier, results):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("pattern", choices=["herd", "shuffle", "slow"])
+    parser.add_argument("pattern", choices=["herd", "shuffle", "slow", "many"])
     parser.add_argument("address")
     parser.add_argument("target")
     parser.add_argument("file", nargs="?")
@@ -190,6 +201,7 @@ def main():
     parser.add_argument("--rate", type=int, default=51200, help="bytes per second of a slow reader")
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--length", type=int, default=0, help="length of the object slow readers read")
+    parser.add_argument("--count", type=int, default=0, help="how many small objects")
     task = parser.parse_args()
 
     results = multiprocessing.Queue()
