@@ -1,0 +1,203 @@
+//! HTTP on one connection: hyper, its bounds, and the patience with a client.
+
+use std::{
+    convert::Infallible,
+    error::Error,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
+
+use http::Request;
+use hyper::{
+    body::Incoming,
+    rt::{Read, Write},
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::sync::watch;
+
+use crate::{
+    listener::{
+        Config, Timeouts,
+        activity::{Activity, Framing, Slow, Watched},
+        stream::{Duplex, Stream},
+    },
+    proxy::connection::{Connection, Phase, RequestBody, Service},
+};
+
+/// HTTP/1.1 and HTTP/2 with the configured bounds.
+pub(super) struct Http {
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+    timeouts: Arc<Timeouts>,
+}
+
+/// How a connection ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// Either side closed it in good order, or it became a tunnel.
+    Closed,
+    /// The client broke off, or spoke something that is not HTTP.
+    Broken(hyper::Error),
+    Slow(Slow),
+    /// The grace period of a drain was over.
+    Cut,
+}
+
+/// HTTP/2 without TLS begins with this (RFC 9113 §3.4).
+pub(super) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+impl Http {
+    pub(super) fn new(config: &Config) -> Self {
+        Self { http1: http1(config), http2: http2(config), timeouts: Arc::new(config.timeouts.clone()) }
+    }
+
+    pub(super) fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
+
+    /// Serves the requests of a connection until it ends. What became a tunnel lives on elsewhere.
+    pub(super) async fn serve<T, S>(
+        &self,
+        io: T,
+        framing: Framing,
+        connection: Arc<Connection>,
+        service: Arc<S>,
+        phase: watch::Receiver<Phase>,
+    ) -> End
+    where
+        T: Duplex,
+        S: Service,
+    {
+        let activity = Activity::new(framing, Arc::clone(&self.timeouts));
+        let io = TokioIo::new(Stream::new(io, Arc::clone(&activity)));
+        let body_stall = self.timeouts.body_stall;
+        let noted = Arc::clone(&activity);
+        let id = connection.id;
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (connection, service, exchange) = (Arc::clone(&connection), Arc::clone(&service), noted.begin());
+            async move {
+                let request = request.map(|body| RequestBody::from_client(body, body_stall));
+                let response = service.serve(&connection, request).await;
+                Ok::<_, Infallible>(response.map(|body| Watched::new(body, exchange)))
+            }
+        });
+        let end = match framing {
+            Framing::Http1 => drive(self.http1.serve_connection(io, service).with_upgrades(), &activity, phase).await,
+            Framing::Http2 => drive(self.http2.serve_connection(io, service), &activity, phase).await,
+        };
+        let (received, sent) = activity.bytes();
+        tracing::trace!(connection = id, received, sent, "connection ended");
+        end
+    }
+}
+
+fn http1(config: &Config) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        // Delivery Optimization compares field names by case: they leave as the origin spelled them, else in title case.
+        .preserve_header_case(true)
+        .title_case_headers(true)
+        // A client that closes its half has gone: noticing that ends fills nobody waits for.
+        .half_close(false)
+        .max_header_size(config.limits.head_max)
+        // Bounds the head that is being read as well as the response bytes buffered for a slow client.
+        .max_buf_size(config.limits.head_max.max(BUFFER_MIN))
+        // Hyper's own timeout does not tell a slow head from an idle connection; `Activity` does.
+        .header_read_timeout(None)
+        .timer(TokioTimer::new());
+    if config.limits.fields_max != HYPER_FIELDS_MAX {
+        builder.max_headers(config.limits.fields_max);
+    }
+    builder
+}
+
+/// What hyper refuses to go below.
+const BUFFER_MIN: usize = 8 << 10;
+/// Hyper's default, for which it needs no allocation.
+const HYPER_FIELDS_MAX: usize = 100;
+
+fn http2(config: &Config) -> http2::Builder<TokioExecutor> {
+    let bounds = &config.http2;
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .max_concurrent_streams(bounds.streams_max)
+        .max_header_list_size(bounds.header_list_max)
+        .max_pending_accept_reset_streams(bounds.pending_resets_max)
+        .max_send_buf_size(bounds.send_buffer)
+        .keep_alive_interval(bounds.ping_interval)
+        .keep_alive_timeout(bounds.ping_timeout)
+        .timer(TokioTimer::new());
+    builder
+}
+
+/// A connection future of hyper that can be asked to end after the requests it has.
+trait Graceful: Future<Output = hyper::Result<()>> {
+    fn end_gracefully(self: Pin<&mut Self>);
+}
+
+impl<I, S, B> Graceful for http1::UpgradeableConnection<I, S>
+where
+    S: hyper::service::HttpService<Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    I: Read + Write + Unpin + Send + 'static,
+    B: http_body::Body + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    fn end_gracefully(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+impl<I, S, B, E> Graceful for http2::Connection<I, S, E>
+where
+    S: hyper::service::HttpService<Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    I: Read + Write + Unpin,
+    B: http_body::Body + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    E: hyper::rt::bounds::Http2ServerConnExec<S::Future, B>,
+{
+    fn end_gracefully(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+/// Drives a connection to its end, which a drain or a slow client may bring early.
+async fn drive(connection: impl Graceful, activity: &Activity, mut phase: watch::Receiver<Phase>) -> End {
+    let mut connection = pin!(connection);
+    let mut exhausted = pin!(activity.exhausted());
+    // A drain that began meanwhile is seen after the first round, so that a request that is here already is answered.
+    phase.mark_changed();
+    let slow = loop {
+        // The connection first: what it just did decides whether patience is exhausted.
+        tokio::select! {
+            biased;
+            result = connection.as_mut() => return ended(result),
+            changed = phase.changed() => match *phase.borrow_and_update() {
+                Phase::Serving if changed.is_ok() => {}
+                Phase::Draining if changed.is_ok() => connection.as_mut().end_gracefully(),
+                _ => return End::Cut,
+            },
+            slow = &mut exhausted => break slow,
+        }
+    };
+    if slow == Slow::Idle {
+        // HTTP/2 clients are told, so that they do not lose a request they are just sending (RFC 9113 §6.8).
+        connection.as_mut().end_gracefully();
+        let _ = tokio::time::timeout(FAREWELL, connection).await;
+    }
+    End::Slow(slow)
+}
+
+/// How long an idle HTTP/2 client may take to hear that we close.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+fn ended(result: hyper::Result<()>) -> End {
+    match result {
+        Ok(()) => End::Closed,
+        Err(error) => End::Broken(error),
+    }
+}

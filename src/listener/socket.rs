@@ -1,0 +1,93 @@
+//! Listening sockets: bound here, or handed over by the service manager.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    time::Duration,
+};
+
+use listenfd::ListenFd;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+use crate::listener::Error;
+
+/// Connections that wait to be accepted. The kernel lowers it to `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// Sockets handed over at start (`sd_listen_fds(3)`), so that no connection is refused while weir restarts.
+pub(super) struct Inherited(Vec<(SocketAddr, TcpListener)>);
+
+impl Inherited {
+    /// Takes them from the environment. The first call gets them all.
+    pub(super) fn take() -> Result<Self, Error> {
+        let mut handed = ListenFd::from_env();
+        let mut sockets = Vec::new();
+        for index in 0..handed.len() {
+            if let Some(socket) = handed.take_tcp_listener(index).map_err(Error::Inherited)? {
+                sockets.push((socket.local_addr().map_err(Error::Inherited)?, socket));
+            }
+        }
+        Ok(Self(sockets))
+    }
+
+    /// The socket for `address`: the same address, else any on the same port.
+    fn find(&mut self, address: SocketAddr) -> Option<TcpListener> {
+        let same = self.0.iter().position(|(bound, _)| *bound == address);
+        let index = same.or_else(|| self.0.iter().position(|(bound, _)| bound.port() == address.port()))?;
+        Some(self.0.swap_remove(index).1)
+    }
+
+    /// The addresses nobody asked for.
+    pub(super) fn left(&self) -> Vec<SocketAddr> {
+        self.0.iter().map(|(address, _)| *address).collect()
+    }
+}
+
+/// The socket for `address`, inherited or new, ready for tokio.
+pub(super) fn listen(address: SocketAddr, reuse_port: bool, inherited: &mut Inherited) -> io::Result<TcpListener> {
+    let socket = match inherited.find(address) {
+        Some(socket) => socket,
+        None => bind(address, reuse_port)?,
+    };
+    prepare(&socket)?;
+    Ok(socket)
+}
+
+fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
+    match bind_exactly(address, reuse_port) {
+        // A kernel without IPv6: everything there is, is IPv4.
+        Err(error) if is_any_v6(address) && error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error()) => {
+            bind_exactly((Ipv4Addr::UNSPECIFIED, address.port()).into(), reuse_port)
+        }
+        bound => bound,
+    }
+}
+
+fn is_any_v6(address: SocketAddr) -> bool {
+    address.is_ipv6() && address.ip().is_unspecified()
+}
+
+fn bind_exactly(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    // Connections of a weir that just ended linger in TIME_WAIT; they must not keep the next one from binding.
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(reuse_port)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Accepted connections inherit these options on Linux, which saves the calls for each of them.
+fn prepare(socket: &TcpListener) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    let socket = SockRef::from(socket);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_keepalive(true)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE))
+}
+
+/// Finds out about clients that vanished without a word, in tunnels above all.
+const KEEPALIVE: Duration = Duration::from_secs(60);

@@ -1,0 +1,163 @@
+//! The bytes of a client connection on their way in and out.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+use crate::listener::activity::Activity;
+
+/// What a client connection is made of.
+pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Duplex for T {}
+
+/// A connection whose first bytes are looked at before anybody knows what it speaks. They stay in front of the rest.
+#[derive(Debug)]
+pub(super) struct Prefixed<T> {
+    prefix: BytesMut,
+    io: T,
+}
+
+impl<T: Duplex> Prefixed<T> {
+    pub(super) fn new(io: T) -> Self {
+        Self { prefix: BytesMut::new(), io }
+    }
+
+    /// What was read so far and not taken.
+    pub(super) fn peeked(&self) -> &[u8] {
+        &self.prefix
+    }
+
+    /// Drops `count` peeked bytes: they are dealt with.
+    pub(super) fn consume(&mut self, count: usize) {
+        self.prefix.advance(count);
+    }
+
+    /// Reads some more bytes to peek at. The connection's end, and more than `max` bytes, are errors.
+    pub(super) async fn peek_more(&mut self, max: usize) -> io::Result<()> {
+        if self.prefix.len() >= max {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "too many bytes before the connection says what it is"));
+        }
+        self.prefix.reserve(PEEK);
+        match self.io.read_buf(&mut self.prefix).await? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Room for an ordinary request head or ClientHello.
+const PEEK: usize = 2048;
+
+impl<T: AsyncRead + Unpin> AsyncRead for Prefixed<T> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.prefix.is_empty() {
+            return Pin::new(&mut this.io).poll_read(cx, buf);
+        }
+        let count = this.prefix.len().min(buf.remaining());
+        buf.put_slice(&this.prefix[..count]);
+        this.prefix.advance(count);
+        if this.prefix.is_empty() {
+            this.prefix = BytesMut::new(); // a long-lived connection does not keep the room
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Prefixed<T> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+}
+
+/// A connection under hyper: notes what moves in the connection's [`Activity`]. Stands above TLS, where bytes are the client's own.
+#[derive(Debug)]
+pub(super) struct Stream<T> {
+    io: T,
+    activity: Arc<Activity>,
+}
+
+impl<T> Stream<T> {
+    pub(super) fn new(io: T, activity: Arc<Activity>) -> Self {
+        Self { io, activity }
+    }
+
+    fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match &written {
+            Poll::Ready(Ok(bytes)) => self.activity.note_written(*bytes),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.activity.note_blocked(),
+        }
+        written
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Stream<T> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+        this.activity.note_read(buf.filled().len() - before);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Stream<T> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.io).poll_write(cx, buf);
+        this.note(written)
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.io).poll_write_vectored(cx, bufs);
+        this.note(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.io).poll_flush(cx);
+        match &flushed {
+            Poll::Ready(_) => this.activity.note_flushed(),
+            Poll::Pending => this.activity.note_blocked(),
+        }
+        flushed
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let closed = Pin::new(&mut this.io).poll_shutdown(cx);
+        if closed.is_pending() {
+            this.activity.note_blocked();
+        }
+        closed
+    }
+}

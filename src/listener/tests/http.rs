@@ -1,0 +1,114 @@
+use super::*;
+
+#[tokio::test]
+async fn a_connection_carries_request_after_request() {
+    let ground = start(Config::default());
+    let mut client = ground.connect().await;
+    for _ in 0..3 {
+        client.write_all(KEEP.as_bytes()).await.unwrap();
+        assert!(read_until(&mut client, "ok").await.starts_with("HTTP/1.1 200 OK\r\n"));
+    }
+    assert_eq!(ground.metrics.accepted.value(), 1);
+    assert_eq!(ground.site.seen.lock().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn pipelined_requests_are_answered_in_order() {
+    let ground = start(Config::default());
+    let pipelined = ["/a", "/echo", "/b"].map(|path| KEEP.replacen('/', path, 1)).concat() + CLOSE;
+    let answers = ground.ask(&pipelined).await;
+    assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 4);
+    assert_eq!(*ground.site.seen.lock().unwrap(), ["/a", "/echo", "/b", "/"]);
+}
+
+#[tokio::test]
+async fn field_names_leave_in_title_case() {
+    let answer = start(Config::default()).ask(CLOSE).await;
+    for name in ["\r\nContent-Length: 2\r\n", "\r\nCache-Status: weir; hit\r\n", "\r\nDate: "] {
+        assert!(answer.contains(name), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn http_1_0_is_answered_and_closed() {
+    let answer = start(Config::default()).ask("GET / HTTP/1.0\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.0 200 OK\r\n") && answer.ends_with("ok"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_request_may_arrive_byte_by_byte() {
+    let ground = start(Config::default());
+    let mut client = ground.connect().await;
+    client.set_nodelay(true).unwrap();
+    for byte in CLOSE.bytes() {
+        client.write_all(&[byte]).await.unwrap();
+    }
+    assert!(read_all(&mut client).await.ends_with("ok"));
+}
+
+#[tokio::test]
+async fn http_2_is_spoken_with_prior_knowledge() {
+    let ground = start(Config::default());
+    let io = hyper_util::rt::TokioIo::new(ground.connect().await);
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (mut client, connection) = hyper::client::conn::http2::handshake(executor, io).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::get("http://h/echo").body(http_body_util::Full::new(Bytes::from("body"))).unwrap();
+    let response = client.send_request(request).await.unwrap();
+    assert_eq!(response.version(), ::http::Version::HTTP_2);
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "body");
+}
+
+#[tokio::test]
+async fn heads_beyond_the_bounds_get_431() {
+    let ground = start(Config::default());
+    let long = format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "x".repeat(70 << 10));
+    assert!(ground.ask(&long).await.starts_with("HTTP/1.1 431 "));
+    let many = format!("GET / HTTP/1.1\r\nHost: h\r\n{}\r\n", "X: x\r\n".repeat(101));
+    assert!(ground.ask(&many).await.starts_with("HTTP/1.1 431 "));
+    assert!(ground.ask(CLOSE).await.ends_with("ok"), "and the listener goes on");
+}
+
+#[tokio::test]
+async fn a_head_at_the_bounds_is_served() {
+    let ground = start(Config::default());
+    let many = format!("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{}\r\n", "X: x\r\n".repeat(98));
+    assert!(ground.ask(&many).await.ends_with("ok"));
+    let long = format!("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nX: {}\r\n\r\n", "x".repeat(60 << 10));
+    assert!(ground.ask(&long).await.ends_with("ok"));
+}
+
+#[tokio::test]
+async fn what_is_not_http_gets_400_and_a_close() {
+    for nonsense in ["\x16\x03\x01\0\0\0\0\0", "HELO mail.example\r\n\r\n", "GET / HTTP/1.1\r\nHost: h\r\n X: folded\r\n\r\n"] {
+        let answer = start(Config::default()).ask(nonsense).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{nonsense}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_connect_tunnel_counts_as_a_connection_until_it_closes() {
+    let ground = start(Config::default());
+    let mut client = ground.connect().await;
+    client.write_all(b"CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n").await.unwrap();
+    assert!(read_until(&mut client, "\r\n\r\n").await.starts_with("HTTP/1.1 200 OK\r\n"));
+    client.write_all(b"through").await.unwrap();
+    assert_eq!(read_until(&mut client, "through").await, "through");
+    assert_eq!(ground.running.connections(), 1);
+    client.shutdown().await.unwrap();
+    assert_eq!(read_all(&mut client).await, "");
+    let drained = ground.running.shutdown(SOON).await;
+    assert_eq!(drained.cut, 0);
+    assert_eq!(ground.metrics.connections.value(), 0);
+}
+
+#[tokio::test]
+async fn a_client_of_a_dual_stack_socket_has_its_ipv4_address() {
+    let socket = Socket { address: "[::]:0".parse().unwrap(), ..plain_socket() };
+    let ground = start(Config { sockets: vec![socket], ..Config::default() });
+    let mut client = TcpStream::connect(("127.0.0.1", ground.address.port())).await.unwrap();
+    client.write_all(CLOSE.replacen('/', "/who", 1).as_bytes()).await.unwrap();
+    let answer = read_all(&mut client).await;
+    let who = format!("{} 127.0.0.1:{} None", client.local_addr().unwrap(), ground.address.port());
+    assert!(answer.ends_with(&who), "{answer}");
+}
