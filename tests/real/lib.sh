@@ -127,8 +127,8 @@ events { worker_connections 4000; }
 http {
     log_format measured '\$msec \$request_time \$status \$body_bytes_sent "\$request" "\$http_range" "\$sent_http_content_range"';
     access_log $work/access.log measured;
-    # Ranges that begin in the first 10 MB, and whole answers, crawl; the others run.
-    map \$http_range \$start_rate { default 0; "" 512k; "~^bytes=[0-9]{1,7}-" 512k; }
+    # Ranges that begin in the first megabyte, and whole answers, crawl; the others run.
+    map \$http_range \$start_rate { default 0; "" 512k; "~^bytes=[0-9]{1,6}-" 512k; }
     default_type application/octet-stream;
     sendfile on;
     tcp_nopush on;
