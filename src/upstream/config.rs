@@ -11,19 +11,37 @@ use std::{
 
 use crate::key::Origin;
 
-/// Everything `upstream` wants to know. `Default` serves: system resolver, no configured upstreams, every redirect allowed by nobody.
-#[derive(Clone, Debug, Default)]
+/// Everything `upstream` wants to know. The default: system resolver and roots, no configured upstreams, no redirect allowed.
+#[derive(Clone, Debug)]
 pub struct Config {
     pub resolver: Resolver,
     pub timeouts: Timeouts,
     pub connections: Connections,
-    /// PEM files of certificate authorities trusted beside the system's.
+    /// Whether the certificate authorities of the system are trusted.
+    pub system_roots: bool,
+    /// PEM files of certificate authorities that are trusted, too.
     pub ca_files: Vec<PathBuf>,
     pub upstreams: Vec<Definition>,
     /// Where weir itself listens, and its own addresses: never dialled, whatever a name says.
     pub own: Own,
     pub redirects: Redirects,
     pub health: Health,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            resolver: Resolver::System,
+            timeouts: Timeouts::default(),
+            connections: Connections::default(),
+            system_roots: true,
+            ca_files: Vec::new(),
+            upstreams: Vec::new(),
+            own: Own::default(),
+            redirects: Redirects::default(),
+            health: Health::default(),
+        }
+    }
 }
 
 /// Who turns names into addresses.

@@ -1,24 +1,47 @@
 //! Fetching from the next hop: parents and origins, their pools, health, retries, addresses. Knows nothing of keys or stores.
 
+mod body;
+mod budget;
 mod config;
+mod connection;
 pub mod dial;
 mod error;
+mod exchange;
+mod fetch;
+mod health;
+mod pool;
+mod redirect;
+mod relay;
+mod select;
+#[cfg(test)]
+mod tests;
 
 use std::{
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
-use http_body::Frame;
+use tokio::{task::JoinSet, time::sleep};
 
 pub use self::{
+    body::{Body, Framing},
     config::{Config, Connections, Definition, Health, HostPattern, Kind, Own, Redirects, Resolver, Timeouts, Tls},
     dial::{Dial, Stream},
     error::{ConfigError, Error},
+};
+use self::{
+    dial::{Dialer, Network},
+    exchange::{Progress, Settings},
+    health::Upstream,
+    pool::{Pools, Slot},
+    relay::Upload,
+    select::Hierarchy,
 };
 use crate::{key::Origin, metrics};
 
@@ -53,22 +76,6 @@ pub struct Fetched {
     pub upstream: Arc<str>,
 }
 
-/// A response body from upstream. Ends with an error, never falsely clean, when the connection broke before the framing said so.
-/// The stall timeout is inside: a frame that does not come in time is an error. Read to the end, its connection is used again; dropped
-/// early, the connection is closed.
-pub struct Body;
-
-/// How a response body was framed (decides whether its clean end can be trusted).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
-    Length(u64),
-    Chunked,
-    /// Ends when the connection closes: a cut cannot be told from an end.
-    Close,
-    /// HTTP/2 END_STREAM.
-    Stream,
-}
-
 /// One upstream as the status page shows it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UpstreamHealth {
@@ -95,81 +102,209 @@ pub enum State {
 
 /// Handle to all upstreams; clones share it.
 #[derive(Clone)]
-pub struct Upstreams;
-
-/// A connection to the authoritative server that belongs to one client connection (NTLM/Negotiate authenticate connections).
-#[derive(Default)]
-pub struct Bound;
-
-/// Upstreams over the real network. Call inside a tokio runtime.
-pub fn new(config: Config, metrics: metrics::Upstream) -> Result<Upstreams, ConfigError> {
-    let _ = (config, metrics);
-    unimplemented!()
+pub struct Upstreams {
+    shared: Arc<Shared>,
 }
 
-/// Upstreams over any network, a simulated one in tests.
+/// A connection to the authoritative server that belongs to one client connection (NTLM/Negotiate authenticate connections).
+///
+/// One per client connection; dropping it closes the connection it holds.
+#[derive(Default)]
+pub struct Bound {
+    slot: Arc<Slot>,
+}
+
+struct Shared {
+    settings: ArcSwap<Settings>,
+    pools: Pools,
+    metrics: metrics::Upstream,
+    /// Given from outside, or made from each configuration.
+    dial: Option<Arc<dyn Dial>>,
+    is_closed: AtomicBool,
+    /// Probes of the upstreams, and the sweeper of the pools. Dropped with everything else.
+    tasks: Mutex<JoinSet<()>>,
+}
+
+/// Upstreams over the real network. Call inside a tokio runtime, which will run the probes.
+pub fn new(config: Config, metrics: metrics::Upstream) -> Result<Upstreams, ConfigError> {
+    Shared::start(config, None, metrics)
+}
+
+/// Upstreams over any network, a simulated one in tests. Call inside a tokio runtime, which will run the probes.
 pub fn with_dial(config: Config, dial: Arc<dyn Dial>, metrics: metrics::Upstream) -> Result<Upstreams, ConfigError> {
-    let _ = (config, dial, metrics);
-    unimplemented!()
+    Shared::start(config, Some(dial), metrics)
 }
 
 impl Upstreams {
     /// Content: parents, then the origin, in order of preference with failover. A 5xx from a parent tries the next hop.
+    ///
+    /// Dropping the future closes the connection the request is on.
     pub async fn fetch(&self, ask: Ask) -> Result<Fetched, Error> {
-        unimplemented!("{ask:?}")
+        self.shared.fetch(ask).await
     }
 
     /// Everything else: one request to the authoritative server, streamed both ways. Sent at most once unless it is safe to repeat and nothing of
     /// its body was read. `bound`: the client connection's own slot; used when it holds a connection, filled when the exchange authenticates one.
     ///
-    /// Of the URI only path and query count; `Host` goes as it came unless the upstream's `host` says otherwise. Set
-    /// `hyper::ext::on_informational` on the request to hear of 1xx responses.
+    /// Of the URI only path and query count; `Host` goes as it came unless the upstream's `host` says otherwise. Hop-by-hop fields are
+    /// expected to be gone; upgrades are not relayed. Set `hyper::ext::on_informational` on the request to hear of 1xx responses.
     pub async fn relay<B>(&self, target: &Target, request: Request<B>, bound: &mut Bound) -> Result<Response<Body>, Error>
     where
-        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let _ = (target, request, bound);
-        unimplemented!()
+        let progress = Progress::new();
+        let request = request.map(|body| connection::Outgoing::new(Upload::new(body, progress.clone())));
+        self.shared.relay(target, request, progress, bound).await
     }
 
     /// A raw connection for `CONNECT` and for TLS that passes untouched.
     pub async fn tunnel(&self, target: &Target) -> Result<Box<dyn Stream>, Error> {
-        unimplemented!("{target:?}")
+        let settings = self.shared.settings()?;
+        let hop = settings.hierarchy.for_tunnel(target);
+        let connected = settings.dialer.tunnel(&hop.endpoint, &hop.upstream.name).await;
+        Ok(connected.inspect_err(|error| hop.upstream.fail(error))?.stream)
     }
 
-    /// Every configured upstream, and `origin` for all others together.
+    /// Every configured upstream in order of preference, then `origin` for all others together.
     pub fn health(&self) -> Vec<UpstreamHealth> {
-        unimplemented!()
+        let hierarchy = &self.shared.settings.load().hierarchy;
+        let all = hierarchy.configured.iter().chain([&hierarchy.unconfigured]);
+        all.map(|upstream| self.shared.health_of(upstream)).collect()
     }
 
     /// What the administrator says about ranges at the origin of `target`.
     pub fn ranges(&self, target: &Target) -> Option<bool> {
-        unimplemented!("{target:?}")
+        self.shared.settings.load().hierarchy.definition(target)?.ranges
     }
 
     /// Takes a new configuration; pools and health of upstreams that did not change are kept. On an error the old one stays.
+    /// Call inside a tokio runtime, which will run the probes.
     pub fn reload(&self, config: Config) -> Result<(), ConfigError> {
-        unimplemented!("{config:?}")
+        self.shared.reload(config)
     }
 
     /// Ends probes and idle connections; bodies under way go on, new requests are answered with [`Error::Closed`].
     pub fn close(&self) {
-        unimplemented!()
+        self.shared.is_closed.store(true, Ordering::Release);
+        self.shared.tasks().abort_all();
+        self.shared.pools.retain(|_| false);
     }
 }
 
-impl Body {
-    pub fn framing(&self) -> Framing {
-        unimplemented!()
+impl Shared {
+    fn start(config: Config, dial: Option<Arc<dyn Dial>>, metrics: metrics::Upstream) -> Result<Upstreams, ConfigError> {
+        let unconfigured = Arc::new(Upstream::unconfigured(config.health, &metrics));
+        let settings = Settings::new(config, dial.clone(), &[], unconfigured, &metrics)?;
+        let shared = Arc::new(Self {
+            settings: ArcSwap::from_pointee(settings),
+            pools: Pools::default(),
+            metrics,
+            dial,
+            is_closed: AtomicBool::new(false),
+            tasks: Mutex::default(),
+        });
+        shared.spawn_tasks();
+        Ok(Upstreams { shared })
+    }
+
+    fn reload(self: &Arc<Self>, config: Config) -> Result<(), ConfigError> {
+        let old = self.settings.load_full();
+        let Hierarchy { configured, unconfigured } = &old.hierarchy;
+        let new = Settings::new(config, self.dial.clone(), configured, unconfigured.clone(), &self.metrics)?;
+        let new = Arc::new(new);
+        self.settings.store(new.clone());
+        let is_kept = |name: &Arc<str>| {
+            let same = |u: &&Arc<Upstream>| u.name == *name && configured.iter().any(|old| Arc::ptr_eq(old, u));
+            new.hierarchy.configured.iter().any(|u| same(&u))
+        };
+        // Connections made under other rules of trust or of addresses must not serve on.
+        let same_rules = old.trusts_like(&new);
+        self.pools.retain(|endpoint| same_rules && endpoint.upstream.as_ref().is_none_or(is_kept));
+        self.spawn_tasks();
+        Ok(())
+    }
+
+    /// One probe task per configured upstream and one sweeper, in place of those before.
+    fn spawn_tasks(self: &Arc<Self>) {
+        let mut tasks = self.tasks();
+        *tasks = JoinSet::new();
+        tasks.spawn(sweep(Arc::downgrade(self)));
+        for upstream in &self.settings.load().hierarchy.configured {
+            let (shared, probed) = (Arc::downgrade(self), upstream.clone());
+            tasks.spawn(health::watch(upstream.clone(), move || probe(shared.clone(), probed.clone())));
+        }
+    }
+
+    fn settings(&self) -> Result<Arc<Settings>, Error> {
+        if self.is_closed() { Err(Error::Closed) } else { Ok(self.settings.load_full()) }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
+    }
+
+    fn tasks(&self) -> std::sync::MutexGuard<'_, JoinSet<()>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn health_of(&self, upstream: &Upstream) -> UpstreamHealth {
+        let condition = upstream.snapshot();
+        let name = upstream.definition.as_ref().map(|definition| &*definition.name);
+        let (connections_in_use, connections_idle) = self.pools.count(name);
+        UpstreamHealth {
+            name: upstream.name.clone(),
+            kind: upstream.kind(),
+            url: upstream.definition.as_ref().map(|definition| definition.url.to_string()).unwrap_or_default(),
+            state: if condition.ejected { State::Ejected } else { State::Healthy },
+            last_error: condition.last_error.map(|error| error.to_string()),
+            latency: condition.latency,
+            connections_in_use,
+            connections_idle,
+            received_bytes: upstream.received_bytes(),
+        }
     }
 }
 
-impl http_body::Body for Body {
-    type Data = Bytes;
-    type Error = Error;
+impl Settings {
+    fn new(
+        config: Config,
+        dial: Option<Arc<dyn Dial>>,
+        old: &[Arc<Upstream>],
+        unconfigured: Arc<Upstream>,
+        metrics: &metrics::Upstream,
+    ) -> Result<Self, ConfigError> {
+        for (index, definition) in config.upstreams.iter().enumerate() {
+            if config.upstreams[..index].iter().any(|other| other.name == definition.name) {
+                return Err(ConfigError::DuplicateName(definition.name.clone()));
+            }
+        }
+        let dial = match dial {
+            Some(dial) => dial,
+            None => Arc::new(Network::new(&config.resolver)?),
+        };
+        let dialer = Dialer::new(&config, dial)?;
+        let hierarchy = Hierarchy::new(health::carried_over(&config, old, metrics), unconfigured);
+        Ok(Self { config, dialer, hierarchy })
+    }
 
-    fn poll_frame(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        unimplemented!()
+    fn trusts_like(&self, other: &Self) -> bool {
+        let (a, b) = (&self.config, &other.config);
+        a.ca_files == b.ca_files && a.system_roots == b.system_roots && a.own == b.own && a.resolver == b.resolver
     }
 }
+
+async fn sweep(shared: Weak<Shared>) {
+    loop {
+        sleep(SWEEP_INTERVAL).await;
+        let Some(shared) = shared.upgrade() else { return };
+        shared.pools.sweep(shared.settings.load().config.timeouts.idle);
+    }
+}
+
+async fn probe(shared: Weak<Shared>, upstream: Arc<Upstream>) -> Result<(), Error> {
+    let shared = shared.upgrade().ok_or(Error::Closed)?;
+    shared.probe(&upstream).await
+}
+
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5);

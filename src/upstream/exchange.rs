@@ -1,0 +1,185 @@
+//! One exchange with one hop: a connection, a request, a response head in time.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use http::{Request, Response, StatusCode, header::HOST};
+use hyper::{body::Incoming, client::conn::TrySendError};
+use tokio::{
+    pin,
+    time::{Instant, timeout_at},
+};
+
+use crate::{
+    metrics::StatusClass,
+    upstream::{
+        Shared,
+        body::chain,
+        config::{Config, Connections, Kind},
+        connection::{Connection, Outgoing, empty},
+        dial::Dialer,
+        error::Error,
+        health::Upstream,
+        pool::{Lease, Need, Use},
+        select::{self, Hierarchy, Hop},
+    },
+};
+
+/// One configuration and what was made of it. Requests under way keep the one they began with.
+pub(super) struct Settings {
+    pub(super) config: Config,
+    pub(super) dialer: Dialer,
+    pub(super) hierarchy: Hierarchy,
+}
+
+/// Why there is no response head.
+pub(super) struct Unanswered {
+    pub(super) error: Error,
+    /// The request, when nothing of it was sent.
+    pub(super) unsent: Option<Request<Outgoing>>,
+    /// The connection had been idle before: it may have been dead all along.
+    pub(super) was_reused: bool,
+}
+
+/// When something last moved: shared with the request body, so that a long upload is not taken for silence.
+#[derive(Clone)]
+pub(super) struct Progress(Arc<Mutex<Instant>>);
+
+impl Progress {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Mutex::new(Instant::now())))
+    }
+
+    pub(super) fn moved(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn last(&self) -> Instant {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// A connection to `hop`: an idle one that fits `need`, or a new one; waits for a place among those in use.
+    pub(super) async fn lease(&self, settings: &Settings, hop: &Hop, use_: Use, need: Need) -> Result<Lease, Error> {
+        let timeouts = &settings.config.timeouts;
+        let pool = self.pools.of(&hop.endpoint, use_, connections(settings, &hop.upstream));
+        let busy = || Error::Busy { upstream: (&*hop.upstream.name).into(), limit: pool.limit() };
+        let place = pool.place(timeouts.busy).await.ok_or_else(busy)?;
+        if self.is_closed() {
+            return Err(Error::Closed);
+        }
+        if let Some(connection) = pool.take(need, timeouts.idle) {
+            return Ok(Lease::new(connection, pool, place, true));
+        }
+        let connected = settings.dialer.dial(&hop.endpoint, &hop.upstream.name).await?;
+        let broken = |error: hyper::Error| Error::Broken { upstream: (&*hop.upstream.name).into(), reason: chain(&error).into() };
+        let connection = Connection::open(connected, &hop.upstream.meters).await.map_err(broken)?;
+        Ok(Lease::new(connection, pool, place, false))
+    }
+
+    /// Whether `upstream` is there: a connection, and an answer below 500 to its probe path if it has one.
+    pub(super) async fn probe(&self, upstream: &Arc<Upstream>) -> Result<(), Error> {
+        let settings = self.settings()?;
+        let Some(definition) = &upstream.definition else { return Ok(()) };
+        let hop = select::door(upstream, definition);
+        let connected = settings.dialer.dial(&hop.endpoint, &upstream.name).await?;
+        let Some(path) = &definition.probe else { return Ok(()) };
+        let broken = |error: hyper::Error| Error::Broken { upstream: (&*upstream.name).into(), reason: chain(&error).into() };
+        let mut connection = Connection::open(connected, &upstream.meters).await.map_err(broken)?;
+        let host = definition.host.as_deref().map_or_else(|| definition.url.authority(), str::to_owned);
+        let request = Request::get(&**path).header(HOST, host).body(empty());
+        let request =
+            request.map_err(|error| Error::Request { upstream: (&*upstream.name).into(), reason: error.to_string().into() })?;
+        let response = connection.send(request).await.map_err(|error| broken(error.into_error()))?;
+        match response.status() {
+            status if status.is_server_error() => Err(Error::Refused { upstream: (&*upstream.name).into(), status }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Sends `request` on `lease` and waits for the response head, at most `patience` after `progress` last moved.
+pub(super) async fn send(
+    mut lease: Lease,
+    upstream: &Upstream,
+    request: Request<Outgoing>,
+    progress: &Progress,
+    patience: Duration,
+) -> Result<(Response<Incoming>, Lease), Box<Unanswered>> {
+    let was_reused = lease.is_reused;
+    let unanswered = |error, unsent| Box::new(Unanswered { error, unsent, was_reused });
+    let started = Instant::now();
+    progress.moved();
+    match in_time(lease.connection().send(request), progress, patience).await {
+        None => {
+            let error = Error::FirstByteTimeout { upstream: (&*upstream.name).into(), after: patience };
+            Err(unanswered(error, None))
+        }
+        Some(Err(mut error)) => {
+            let unsent = error.take_message();
+            Err(unanswered(typed(upstream, error.error()), unsent))
+        }
+        Some(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            let reason = "switches protocols although nobody asked".into();
+            Err(unanswered(Error::Protocol { upstream: (&*upstream.name).into(), reason }, None))
+        }
+        Some(Ok(response)) => {
+            let answered = if progress.last() > started { progress.last() } else { started };
+            upstream.meters.requests[StatusClass::of(response.status().as_u16())].inc();
+            if let Some(error) = refusal(upstream, response.status()) {
+                upstream.fail(&error);
+            } else {
+                upstream.succeed(answered.elapsed());
+            }
+            Ok((response, lease))
+        }
+    }
+}
+
+/// What a parent's status says against it: it could not get the content, or it is not its business.
+pub(super) fn refusal(upstream: &Upstream, status: StatusCode) -> Option<Error> {
+    let is_parent = upstream.kind() == Kind::Parent;
+    (is_parent && is_not_an_answer(status)).then(|| Error::Refused { upstream: (&*upstream.name).into(), status })
+}
+
+fn is_not_an_answer(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 403 | 502 | 503 | 504 | 508)
+}
+
+async fn in_time<T>(
+    sending: impl Future<Output = Result<Response<Incoming>, TrySendError<T>>>,
+    progress: &Progress,
+    patience: Duration,
+) -> Option<Result<Response<Incoming>, TrySendError<T>>> {
+    pin!(sending);
+    let mut deadline = progress.last() + patience;
+    loop {
+        if let Ok(ended) = timeout_at(deadline, &mut sending).await {
+            return Some(ended);
+        }
+        let later = progress.last() + patience;
+        if later <= deadline {
+            return None;
+        }
+        deadline = later;
+    }
+}
+
+fn typed(upstream: &Upstream, error: &hyper::Error) -> Error {
+    let (upstream, reason) = ((&*upstream.name).into(), chain(error).into());
+    if error.is_parse() {
+        Error::Protocol { upstream, reason }
+    } else if error.is_user() {
+        Error::Request { upstream, reason }
+    } else {
+        Error::Broken { upstream, reason }
+    }
+}
+
+fn connections(settings: &Settings, upstream: &Upstream) -> Connections {
+    let own = upstream.definition.as_ref().and_then(|definition| definition.connections);
+    own.unwrap_or(settings.config.connections)
+}

@@ -1,0 +1,152 @@
+//! Content from the best hop that has it: failover, retries, redirects.
+
+use std::time::Duration;
+
+use http::{HeaderValue, Request, header::HOST, uri::Uri};
+use http_body_util::BodyExt;
+use tokio::time::{sleep, timeout};
+
+use crate::upstream::{
+    Ask, Body, Fetched, Shared,
+    connection::{Outgoing, empty},
+    error::Error,
+    exchange::{Progress, Settings, refusal, send},
+    health::jittered,
+    pool::{Need, Use},
+    redirect,
+    select::{Form, Hop},
+};
+
+impl Shared {
+    /// Follows redirects until there is an answer.
+    pub(super) async fn fetch(&self, mut ask: Ask) -> Result<Fetched, Error> {
+        let settings = self.settings()?;
+        for _ in 0..=settings.config.redirects.max {
+            let fetched = self.fetch_once(&settings, &ask).await?;
+            match redirect::next(&ask, &fetched.response, &settings.config.redirects)? {
+                redirect::Verdict::Answer => return Ok(fetched),
+                redirect::Verdict::Follow(next) => ask = next,
+            }
+            drain(fetched.response.into_body()).await;
+        }
+        Err(Error::RedirectLoop)
+    }
+
+    /// Asks one hop after the other until one answers.
+    async fn fetch_once(&self, settings: &Settings, ask: &Ask) -> Result<Fetched, Error> {
+        let hops = settings.hierarchy.for_content(&ask.target);
+        let mut failure = None;
+        for (index, hop) in hops.iter().enumerate() {
+            let is_last = index + 1 == hops.len();
+            // With somebody else to ask, asking is quicker than waiting for this one to recover.
+            let attempts_max = if is_last { ATTEMPTS_MAX } else { 1 };
+            match self.fetch_from(settings, hop, ask, attempts_max).await {
+                Ok(fetched) => match self.judge(hop, fetched, is_last) {
+                    Ok(answer) => return Ok(answer),
+                    Err(error) => failure = Some(error),
+                },
+                // Our own limits: going round a parent because of them would fetch the same bytes over the WAN once more.
+                Err(error @ (Error::Busy { .. } | Error::Closed | Error::Request { .. })) => return Err(error),
+                Err(error) => failure = Some(error),
+            }
+        }
+        Err(failure.unwrap_or_else(|| Error::Unhealthy { target: ask.target.origin.to_string().into() }))
+    }
+
+    /// Whether what a hop said is the answer, or the next hop may do better.
+    fn judge(&self, hop: &Hop, fetched: Fetched, is_last: bool) -> Result<Fetched, Error> {
+        let status = fetched.response.status();
+        match refusal(&hop.upstream, status) {
+            // The last word of the last parent; 403 may well be the origin's own, passed on.
+            Some(_) if is_last && status.as_u16() == 403 => Ok(fetched),
+            Some(error) => Err(error),
+            None if !is_last && matches!(status.as_u16(), 502..=504) => {
+                Err(Error::Refused { upstream: (&*hop.upstream.name).into(), status })
+            }
+            None => Ok(fetched),
+        }
+    }
+
+    /// Attempts at one hop. A connection that was idle and turns out to be dead does not count as an attempt.
+    async fn fetch_from(&self, settings: &Settings, hop: &Hop, ask: &Ask, attempts_max: u32) -> Result<Fetched, Error> {
+        let mut need = Need::Any;
+        let mut backoff = BACKOFF_MIN;
+        let mut attempt = 1;
+        loop {
+            let (error, was_reused) = match self.attempt(settings, hop, ask, need).await {
+                Ok(fetched) => return Ok(fetched),
+                Err(failed) => failed,
+            };
+            if was_reused && matches!(error, Error::Broken { .. }) {
+                need = Need::Fresh;
+                continue;
+            }
+            hop.upstream.fail(&error);
+            if attempt >= attempts_max || !may_pass(&error) {
+                return Err(error);
+            }
+            hop.upstream.meters.retries.inc();
+            tracing::debug!(upstream = %hop.upstream.name, attempt, %error, "retry");
+            sleep(jittered(backoff)).await;
+            backoff = (backoff * 2).min(BACKOFF_MAX);
+            attempt += 1;
+        }
+    }
+
+    async fn attempt(&self, settings: &Settings, hop: &Hop, ask: &Ask, need: Need) -> Result<Fetched, (Error, bool)> {
+        let request = request(hop, ask).map_err(|error| (error, false))?;
+        let lease = self.lease(settings, hop, Use::Content, need).await.map_err(|error| (error, false))?;
+        let timeouts = &settings.config.timeouts;
+        let sent = send(lease, &hop.upstream, request, &Progress::new(), timeouts.first_byte).await;
+        let (response, lease) = sent.map_err(|failed| (failed.error, failed.was_reused))?;
+        let response = Body::wrap(response, lease, hop.upstream.clone(), timeouts.stall, true);
+        Ok(Fetched { response, source: hop.source.authority().into(), upstream: hop.upstream.name.clone() })
+    }
+}
+
+/// The request as `hop` wants it.
+fn request(hop: &Hop, ask: &Ask) -> Result<Request<Outgoing>, Error> {
+    let invalid = |reason: String| Error::Request { upstream: (&*hop.upstream.name).into(), reason: reason.into() };
+    let origin = &ask.target.origin;
+    let authority = hop.host.as_deref().map_or_else(|| origin.authority(), str::to_owned);
+    let uri: Uri = match hop.form {
+        Form::Origin => ask.path_and_query.parse(),
+        Form::Absolute => format!("{origin}{}", ask.path_and_query).parse(),
+    }
+    .map_err(|error: http::uri::InvalidUri| invalid(format!("{}: {error}", ask.path_and_query)))?;
+    let host = HeaderValue::try_from(authority).map_err(|error| invalid(error.to_string()))?;
+    let mut request = Request::new(empty());
+    *request.method_mut() = ask.method.clone();
+    *request.uri_mut() = uri;
+    // Host first, as RFC 9110 §7.2 recommends.
+    request.headers_mut().reserve(ask.fields.len() + 1);
+    request.headers_mut().insert(HOST, host);
+    request.headers_mut().extend(ask.fields.iter().map(|(name, value)| (name.clone(), value.clone())));
+    Ok(request)
+}
+
+/// Whether the same attempt may well succeed in a moment.
+fn may_pass(error: &Error) -> bool {
+    matches!(error, Error::Connect { .. } | Error::Broken { .. })
+}
+
+/// Reads the few bytes under a redirect, so that its connection serves the next one; gives up on more.
+async fn drain(mut body: Body) {
+    let all = async {
+        let mut left = DRAIN_MAX;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, bytes::Bytes::len));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    _ = timeout(DRAIN_TIMEOUT, all).await;
+}
+
+/// At the last hop; earlier ones get one attempt.
+const ATTEMPTS_MAX: u32 = 3;
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
+const DRAIN_MAX: usize = 16 * 1024;
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);

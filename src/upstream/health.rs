@@ -1,0 +1,197 @@
+//! The state of one upstream: passive ejection after failures in a row, probes while ejected, restoring.
+//!
+//! ```text
+//! healthy ── failures_max failures in a row ──▶ ejected ── a probe or a request succeeds ──▶ healthy
+//!                                                └─ probe after backoff, doubled each time, with jitter
+//! ```
+//! Ejected upstreams are not refused, only asked last: when everything is ejected, the least bad one is tried.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    metrics,
+    upstream::{
+        budget::Budget,
+        config::{Config, Definition, Health, Kind},
+        error::Error,
+    },
+};
+
+/// An upstream as everything here knows it: its definition, counters and health. One stands for all origins nobody configured.
+pub(super) struct Upstream {
+    pub(super) name: Arc<str>,
+    /// None for the origins nobody configured: they are never ejected, as one bad origin says nothing about another.
+    pub(super) definition: Option<Definition>,
+    pub(super) meters: metrics::Peer,
+    pub(super) budget: Option<Budget>,
+    received: AtomicU64,
+    rules: Health,
+    condition: Mutex<Condition>,
+    ejected: Notify,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Condition {
+    pub(super) ejected: bool,
+    /// Failures since the last success.
+    pub(super) failures: u32,
+    pub(super) last_error: Option<Error>,
+    /// Moving average of the time to the response head.
+    pub(super) latency: Option<Duration>,
+}
+
+impl Upstream {
+    pub(super) fn configured(definition: &Definition, rules: Health, metrics: &metrics::Upstream) -> Self {
+        Self::new(definition.name.clone(), Some(definition.clone()), rules, metrics)
+    }
+
+    pub(super) fn unconfigured(rules: Health, metrics: &metrics::Upstream) -> Self {
+        Self::new(UNCONFIGURED.into(), None, rules, metrics)
+    }
+
+    fn new(name: Arc<str>, definition: Option<Definition>, rules: Health, metrics: &metrics::Upstream) -> Self {
+        let meters = metrics.named(&name);
+        meters.healthy.set(1);
+        let budget = definition.as_ref().and_then(|d| d.bytes_per_second).map(Budget::new);
+        let (received, condition, ejected) = Default::default();
+        Self { name, definition, meters, budget, received, rules, condition, ejected }
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.definition.as_ref().map_or(Kind::Origin, |definition| definition.kind)
+    }
+
+    pub(super) fn is_ejected(&self) -> bool {
+        self.condition().ejected
+    }
+
+    pub(super) fn failures(&self) -> u32 {
+        self.condition().failures
+    }
+
+    pub(super) fn snapshot(&self) -> Condition {
+        self.condition().clone()
+    }
+
+    pub(super) fn received_bytes(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn receive(&self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.meters.received_bytes.add(bytes as u64);
+    }
+
+    /// A response head that is an answer came after `latency`.
+    pub(super) fn succeed(&self, latency: Duration) {
+        self.meters.first_byte.observe(latency);
+        let mut condition = self.condition();
+        condition.latency = Some(condition.latency.map_or(latency, |old| (old * 7 + latency) / 8));
+        self.restore(&mut condition);
+    }
+
+    /// An attempt failed for a reason that is the upstream's or the network's.
+    pub(super) fn fail(&self, error: &Error) {
+        self.meters.errors.inc(error.reason());
+        if !blames_upstream(error) {
+            return;
+        }
+        let mut condition = self.condition();
+        condition.failures = condition.failures.saturating_add(1);
+        condition.last_error = Some(error.clone());
+        if condition.ejected || condition.failures < self.rules.failures_max || self.definition.is_none() {
+            return;
+        }
+        condition.ejected = true;
+        self.meters.healthy.set(0);
+        tracing::warn!(upstream = %self.name, failures = condition.failures, %error, "upstream ejected");
+        self.ejected.notify_one();
+    }
+
+    fn restore(&self, condition: &mut Condition) {
+        condition.failures = 0;
+        if std::mem::take(&mut condition.ejected) {
+            self.meters.healthy.set(1);
+            tracing::info!(upstream = %self.name, "upstream restored");
+        }
+    }
+
+    fn condition(&self) -> MutexGuard<'_, Condition> {
+        self.condition.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Probes `upstream` whenever it is ejected, until it is restored. Runs until dropped.
+pub(super) async fn watch<F>(upstream: Arc<Upstream>, probe: impl Fn() -> F)
+where
+    F: Future<Output = Result<(), Error>>,
+{
+    loop {
+        upstream.ejected.notified().await;
+        let mut backoff = upstream.rules.backoff;
+        while upstream.is_ejected() {
+            sleep(jittered(backoff)).await;
+            backoff = (backoff * 2).min(upstream.rules.backoff_max);
+            match timeout(PROBE_TIMEOUT, probe()).await {
+                Ok(Ok(())) => upstream.restore(&mut upstream.condition()),
+                Ok(Err(error)) => tracing::debug!(upstream = %upstream.name, %error, "probe failed"),
+                Err(_) => tracing::debug!(upstream = %upstream.name, "probe got no answer"),
+            }
+        }
+    }
+}
+
+/// Between half and all of `duration`, so that many weirs do not return to a restarted parent in one instant.
+pub(super) fn jittered(duration: Duration) -> Duration {
+    duration.mul_f64(rand::random_range(0.5..=1.0))
+}
+
+/// Whether an error says something about the upstream's health, and not about weir, the client or the policy.
+fn blames_upstream(error: &Error) -> bool {
+    match error {
+        Error::Resolve { .. }
+        | Error::Connect { .. }
+        | Error::ConnectTimeout { .. }
+        | Error::Tls { .. }
+        | Error::FirstByteTimeout { .. }
+        | Error::Stalled { .. }
+        | Error::Broken { .. }
+        | Error::Protocol { .. } => true,
+        // 403 and 508 of a parent are judgements about the request; the others are trouble.
+        Error::Refused { status, .. } => status.is_server_error() && *status != http::StatusCode::LOOP_DETECTED,
+        Error::Address { .. }
+        | Error::Request { .. }
+        | Error::Redirect { .. }
+        | Error::RedirectLoop
+        | Error::Busy { .. }
+        | Error::Unhealthy { .. }
+        | Error::Closed => false,
+    }
+}
+
+/// How health settings reach the upstreams of a configuration: those that did not change keep their state.
+pub(super) fn carried_over(config: &Config, old: &[Arc<Upstream>], metrics: &metrics::Upstream) -> Vec<Arc<Upstream>> {
+    let same = |definition: &Definition| {
+        let unchanged = |u: &&Arc<Upstream>| u.rules == config.health && u.definition.as_ref() == Some(definition);
+        old.iter().find(unchanged).cloned()
+    };
+    let upstream = |d| same(d).unwrap_or_else(|| Arc::new(Upstream::configured(d, config.health, metrics)));
+    config.upstreams.iter().map(upstream).collect()
+}
+
+/// Name of what stands for all origins nobody configured.
+pub(super) const UNCONFIGURED: &str = "origin";
+
+/// A probe that takes longer has failed.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);

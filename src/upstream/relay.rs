@@ -1,0 +1,229 @@
+//! Everything that is not content: one request, one connection to the authoritative server, streamed both ways, sent at most once.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, PoisonError},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version,
+    header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, PROXY_AUTHENTICATE, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE},
+    uri::{PathAndQuery, Uri},
+};
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::timeout;
+
+use crate::upstream::{
+    Body, Bound, Shared, Target,
+    connection::{Connection, Outgoing, empty},
+    dial::Endpoint,
+    error::Error,
+    exchange::{Progress, Settings, Unanswered, send},
+    pool::{Lease, Need, Slot, Use},
+    select::{Form, Hop},
+};
+
+impl Shared {
+    pub(super) async fn relay(
+        &self,
+        target: &Target,
+        mut request: Request<Outgoing>,
+        progress: Progress,
+        bound: &Bound,
+    ) -> Result<Response<Body>, Error> {
+        let settings = self.settings()?;
+        prepare(&mut request);
+        let mut failure = None;
+        for hop in &settings.hierarchy.for_pass(target) {
+            let need = need(&request);
+            // Until a connection stands nothing was sent: another server may still be asked.
+            let lease = match self.pass_lease(&settings, hop, need, bound).await {
+                Ok(lease) => lease,
+                Err(error @ (Error::Busy { .. } | Error::Closed)) => return Err(error),
+                Err(error) => {
+                    hop.upstream.fail(&error);
+                    failure = Some(error);
+                    continue;
+                }
+            };
+            address(&mut request, hop, target)?;
+            let answered = self.relay_on(&settings, hop, lease, request, &progress, bound).await;
+            return answered.inspect_err(|error| hop.upstream.fail(error));
+        }
+        Err(failure.unwrap_or_else(|| Error::Unhealthy { target: target.origin.to_string().into() }))
+    }
+
+    /// The connection that belongs to this client when it leads to the right place, else one from the pool.
+    async fn pass_lease(&self, settings: &Settings, hop: &Hop, need: Need, bound: &Bound) -> Result<Lease, Error> {
+        if let Some(lease) = bound.lease(hop).await {
+            return Ok(lease);
+        }
+        self.lease(settings, hop, Use::Pass, need).await
+    }
+
+    /// Sends on `lease`; once more on a fresh connection when the first was dead and repeating is safe.
+    async fn relay_on(
+        &self,
+        settings: &Settings,
+        hop: &Hop,
+        lease: Lease,
+        request: Request<Outgoing>,
+        progress: &Progress,
+        bound: &Bound,
+    ) -> Result<Response<Body>, Error> {
+        let timeouts = &settings.config.timeouts;
+        let authenticates = is_connection_bound(request.headers(), AUTHORIZATION);
+        let copy = if lease.is_reused { repeatable(&request) } else { None };
+        let sent = match send(lease, &hop.upstream, request, progress, timeouts.first_byte).await {
+            Err(failed) => match second_chance(failed, copy) {
+                Ok(again) => {
+                    hop.upstream.meters.retries.inc();
+                    let lease = self.lease(settings, hop, Use::Pass, Need::Fresh).await?;
+                    send(lease, &hop.upstream, again, progress, timeouts.first_byte).await
+                }
+                Err(error) => return Err(error),
+            },
+            sent => sent,
+        };
+        let (response, mut lease) = sent.map_err(|failed| failed.error)?;
+        if authenticates || asks_to_authenticate(&response) {
+            lease.bind(&bound.slot, &hop.endpoint);
+        }
+        Ok(Body::wrap(response, lease, hop.upstream.clone(), timeouts.stall, false))
+    }
+}
+
+impl Bound {
+    /// The bound connection, when it leads to `hop` and is still open.
+    async fn lease(&self, hop: &Hop) -> Option<Lease> {
+        let (endpoint, mut connection) = take_for(&self.slot, hop)?;
+        // The response before has been read; its connection needs a moment to notice, no more.
+        timeout(READY_TIMEOUT, connection.ready()).await.ok()?.ok()?;
+        connection.is_open().then(|| Lease::bound(connection, &self.slot, endpoint))
+    }
+}
+
+fn take_for(slot: &Arc<Slot>, hop: &Hop) -> Option<(Endpoint, Connection)> {
+    let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+    slot.take_if(|(endpoint, _)| *endpoint == hop.endpoint)
+}
+
+/// What may be sent after `failed`: the request itself when nothing of it left, or its copy when the connection was dead all along.
+fn second_chance(failed: Box<Unanswered>, copy: Option<Request<Outgoing>>) -> Result<Request<Outgoing>, Error> {
+    let Unanswered { error, unsent, was_reused } = *failed;
+    if let Some(unsent) = unsent {
+        return Ok(unsent);
+    }
+    match (error, copy) {
+        (Error::Broken { .. }, Some(copy)) if was_reused => Ok(copy),
+        (error, _) => Err(error),
+    }
+}
+
+/// Repeating it does no harm (RFC 9110 §9.2.2), and it has no body that would be gone.
+fn is_repeatable<B: http_body::Body>(request: &Request<B>) -> bool {
+    request.method().is_idempotent() && request.body().is_end_stream()
+}
+
+fn need(request: &Request<Outgoing>) -> Need {
+    if is_repeatable(request) { Need::Any } else { Need::Proven }
+}
+
+/// A copy to send again.
+fn repeatable(request: &Request<Outgoing>) -> Option<Request<Outgoing>> {
+    is_repeatable(request).then(|| {
+        let mut copy = Request::new(empty());
+        *copy.method_mut() = request.method().clone();
+        *copy.uri_mut() = request.uri().clone();
+        *copy.headers_mut() = request.headers().clone();
+        *copy.extensions_mut() = request.extensions().clone();
+        copy
+    })
+}
+
+/// What is between us and the upstream alone: version, framing, no upgrades.
+fn prepare(request: &mut Request<Outgoing>) {
+    *request.version_mut() = Version::HTTP_11;
+    let is_unframed = !request.body().is_end_stream() && request.body().size_hint().exact().is_none();
+    let fields = request.headers_mut();
+    for name in
+        [CONNECTION, TRANSFER_ENCODING, UPGRADE, HeaderName::from_static("keep-alive"), HeaderName::from_static("http2-settings")]
+    {
+        fields.remove(name);
+    }
+    if is_unframed && !fields.contains_key(CONTENT_LENGTH) {
+        // Said outright: hyper takes a GET without it for one without a body.
+        fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+}
+
+/// Writes request target and `Host` as `hop` wants them. The client's own `Host` is kept: WSUS builds URLs from it.
+fn address(request: &mut Request<Outgoing>, hop: &Hop, target: &Target) -> Result<(), Error> {
+    let invalid = |reason: String| Error::Request { upstream: (&*hop.upstream.name).into(), reason: reason.into() };
+    let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+    let uri: Result<Uri, _> = match hop.form {
+        Form::Origin => path.parse(),
+        Form::Absolute => format!("{}{path}", target.origin).parse(),
+    };
+    *request.uri_mut() = uri.map_err(|error| invalid(error.to_string()))?;
+    let fields = request.headers_mut();
+    if hop.host.is_some() || hop.form == Form::Absolute || !fields.contains_key(HOST) {
+        let authority = hop.host.as_deref().map_or_else(|| target.origin.authority(), str::to_owned);
+        fields.insert(HOST, HeaderValue::try_from(authority).map_err(|error| invalid(error.to_string()))?);
+    }
+    Ok(())
+}
+
+/// NTLM and Negotiate authenticate the connection, not the request (RFC 4559 §6).
+fn is_connection_bound(fields: &HeaderMap, name: HeaderName) -> bool {
+    let schemes = fields.get_all(name).into_iter().filter_map(|value| value.as_bytes().split(|b| *b == b' ').next());
+    schemes.into_iter().any(|scheme| scheme.eq_ignore_ascii_case(b"NTLM") || scheme.eq_ignore_ascii_case(b"Negotiate"))
+}
+
+fn asks_to_authenticate(response: &Response<Incoming>) -> bool {
+    let status = response.status();
+    let challenge = if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED { PROXY_AUTHENTICATE } else { WWW_AUTHENTICATE };
+    (status == StatusCode::UNAUTHORIZED || challenge == PROXY_AUTHENTICATE) && is_connection_bound(response.headers(), challenge)
+}
+
+/// A request body that tells when it moves.
+pub(super) struct Upload<B> {
+    body: B,
+    progress: Progress,
+}
+
+impl<B> Upload<B> {
+    pub(super) fn new(body: B, progress: Progress) -> Self {
+        Self { body, progress }
+    }
+}
+
+impl<B> http_body::Body for Upload<B>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        self.progress.moved();
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// How long a bound connection may take to end the exchange before.
+const READY_TIMEOUT: Duration = Duration::from_secs(1);
