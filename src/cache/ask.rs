@@ -35,8 +35,7 @@ pub(super) fn first(want: &Wanted, stored: Option<&Known>, range: AskedRange) ->
     if let AskedRange::Client(spec) | AskedRange::Own(spec) = range {
         ask.fields.insert(header::RANGE, spec.to_value());
     }
-    let conditional =
-        stored.is_some_and(|known| fields::add_validation(&mut ask.fields, &known.facts, &known.object.meta.fields));
+    let conditional = stored.is_some_and(|known| fields::add_validation(&mut ask.fields, &known.object.meta.fields));
     First { ask, range, conditional }
 }
 

@@ -13,16 +13,20 @@ use super::{
     Error,
     content::{Content, Reader},
 };
-use crate::{piece::ByteRange, upstream};
+use crate::{metrics::Source, piece::ByteRange, upstream};
 
 /// A response body. An error in it means that the response cannot be completed and must be cut.
-pub struct Body(Kind);
+pub struct Body {
+    kind: Kind,
+    /// Where the bytes of the last frame came from.
+    source: Source,
+}
 
 enum Kind {
     Empty,
     Whole(Bytes),
     Segments {
-        segments: Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>,
+        segments: Pin<Box<dyn Stream<Item = Result<(Bytes, Source), Error>> + Send>>,
         /// Bytes still to come; `None` when the length is unknown.
         rest: Option<u64>,
     },
@@ -37,25 +41,37 @@ pub(super) enum Segment {
 
 impl Body {
     pub fn empty() -> Self {
-        Self(Kind::Empty)
+        Self { kind: Kind::Empty, source: Source::Own }
     }
 
-    /// Bytes that are in memory.
-    pub fn whole(bytes: impl Into<Bytes>) -> Self {
-        let bytes = bytes.into();
-        Self(if bytes.is_empty() { Kind::Empty } else { Kind::Whole(bytes) })
+    /// Bytes that weir makes itself.
+    pub fn own(bytes: impl Into<Bytes>) -> Self {
+        Self { source: Source::Own, ..Self::stored(bytes.into()) }
+    }
+
+    /// Stored bytes that are in memory.
+    pub(super) fn stored(bytes: Bytes) -> Self {
+        let kind = if bytes.is_empty() { Kind::Empty } else { Kind::Whole(bytes) };
+        Self { kind, source: Source::Store }
     }
 
     /// An upstream body, with its trailers.
     pub fn relayed(body: upstream::Body) -> Self {
-        Self(Kind::Relayed(Box::new(body)))
+        Self { kind: Kind::Relayed(Box::new(body)), source: Source::Upstream }
+    }
+
+    /// Where the bytes of the last frame came from.
+    pub fn source(&self) -> Source {
+        self.source
     }
 
     pub(super) fn segments(segments: Vec<Segment>, len: Option<u64>) -> Self {
         let segments = stream::unfold(segments.into_iter(), |mut segments| async move {
             loop {
                 match segments.as_mut_slice().first_mut()? {
-                    Segment::Bytes(bytes) if !bytes.is_empty() => return Some((Ok(std::mem::take(bytes)), segments)),
+                    Segment::Bytes(bytes) if !bytes.is_empty() => {
+                        return Some((Ok((std::mem::take(bytes), Source::Own)), segments));
+                    }
                     Segment::Bytes(_) => {}
                     Segment::Content(reader) => match reader.next().await {
                         Ok(Some(bytes)) => return Some((Ok(bytes), segments)),
@@ -66,7 +82,7 @@ impl Body {
                 segments.next();
             }
         });
-        Self(Kind::Segments { segments: Box::pin(segments), rest: len })
+        Self { kind: Kind::Segments { segments: Box::pin(segments), rest: len }, source: Source::Own }
     }
 
     /// All of `content`, or `range` of it.
@@ -92,15 +108,16 @@ impl http_body::Body for Body {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = self.get_mut();
-        match &mut this.0 {
+        match &mut this.kind {
             Kind::Empty => Poll::Ready(None),
             Kind::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
-                this.0 = Kind::Empty;
+                this.kind = Kind::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Kind::Segments { segments, rest } => segments.as_mut().poll_next(cx).map(|next| match next {
-                Some(Ok(bytes)) => {
+                Some(Ok((bytes, source))) => {
+                    this.source = source;
                     *rest = rest.map(|rest| rest.saturating_sub(bytes.len() as u64));
                     Some(Ok(Frame::data(bytes)))
                 }
@@ -114,7 +131,7 @@ impl http_body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
+        match &self.kind {
             Kind::Empty => true,
             Kind::Whole(_) => false,
             Kind::Segments { rest, .. } => *rest == Some(0),
@@ -123,7 +140,7 @@ impl http_body::Body for Body {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
+        match &self.kind {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Segments { rest, .. } => rest.map_or_else(SizeHint::default, SizeHint::with_exact),

@@ -28,6 +28,7 @@ use super::{
     verify,
 };
 use crate::{
+    metrics::Source,
     object::Object,
     piece::{ByteRange, PIECE_LEN},
     store::Blob,
@@ -485,16 +486,16 @@ pub(super) struct Reader {
 
 impl Reader {
     /// The next bytes, at least one; `None` at the end. Dropping the future loses nothing.
-    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+    pub(super) async fn next(&mut self) -> Result<Option<(Bytes, Source)>, Error> {
         let content = self.content.clone();
         let deadline = Instant::now() + content.hub.config().reader_timeout;
         loop {
             let mut changed = std::pin::pin!(content.changed.notified());
             changed.as_mut().enable();
             match content.step(self) {
-                Step::Bytes(bytes) => return Ok(Some(self.moved(bytes))),
+                Step::Bytes(bytes) => return Ok(Some((self.moved(bytes), Source::Upstream))),
                 Step::Read(len) => match content.blob.read(self.at, len).await {
-                    Ok(bytes) => return Ok(Some(self.moved(bytes))),
+                    Ok(bytes) => return Ok(Some((self.moved(bytes), Source::Store))),
                     // The extent is gone from the map (evicted or rotten): the next step asks the origin for it.
                     Err(error) if self.rereads < REREADS_MAX => {
                         self.rereads += 1;

@@ -70,7 +70,7 @@ impl Found {
 
     /// Whether this response answers another request, too: same key, same selecting fields (RFC 9111 §4.1).
     pub(super) fn fits(&self, want: &Wanted) -> bool {
-        self.known.object.meta.key == want.key && vary::matches(&self.known.object.meta.selecting, &want.fields)
+        self.known.object.meta.key == want.key && vary::matches(&self.known.variant(), &want.fields)
     }
 
     /// The same for a request that joined the one that asked.
@@ -128,7 +128,7 @@ impl Found {
     /// All of the content.
     pub fn whole(self) -> Body {
         match self.bytes {
-            Place::Memory(bytes) => Body::whole(bytes),
+            Place::Memory(bytes) => Body::stored(bytes),
             Place::Content(content) => Body::of_content(content.reader(None, Some(self.client)), content.len()),
         }
     }
@@ -136,7 +136,7 @@ impl Found {
     /// One range of it. It must lie within the content.
     pub fn part(self, range: ByteRange) -> Body {
         match self.bytes {
-            Place::Memory(bytes) => Body::whole(slice(&bytes, range)),
+            Place::Memory(bytes) => Body::stored(slice(&bytes, range)),
             Place::Content(content) => Body::of_content(content.reader(Some(range), Some(self.client)), Some(range.len())),
         }
     }

@@ -111,7 +111,7 @@ async fn look_up(hub: &Arc<Hub>, want: &Wanted, request: &RequestDirectives, now
     if known.is_empty() {
         return Looked::Absent(How::UriMiss);
     }
-    let candidates = known.iter().map(|known| (known, &*known.object.meta.selecting, known.facts.date));
+    let candidates = known.iter().map(|known| (known, known.variant()));
     let Some(known) = vary::choose(candidates, &want.fields) else { return Looked::Absent(How::VaryMiss) };
     let verdict = freshness(&known.facts, request, policy(want, known), now);
     let status = CacheStatus { ttl: Some(verdict.ttl_secs()), ..CacheStatus::new(How::Hit) };

@@ -6,7 +6,7 @@ use moka::sync::Cache as Memory;
 
 use crate::{
     object::{Object, ObjectId},
-    semantics::{Facts, Policy},
+    semantics::{Facts, Policy, vary::Variant},
 };
 
 /// A stored response and its facts.
@@ -14,6 +14,14 @@ use crate::{
 pub struct Known {
     pub object: Arc<Object>,
     pub facts: Facts,
+}
+
+impl Known {
+    /// What choosing among variants needs (RFC 9111 §4.1).
+    pub(super) fn variant(&self) -> Variant<'_> {
+        let meta = &self.object.meta;
+        Variant { selecting: &meta.selecting, fields: &meta.fields, date: self.facts.date }
+    }
 }
 
 /// The facts of recently used responses.

@@ -1,4 +1,176 @@
 //! The story of one request.
+//!
+//! [`Proxy`] is the service behind every listener: it names what a request is, lets the cache or an upstream answer, and records how it
+//! ended. Decisions are made elsewhere (`classify`, `semantics`, `cache`); only `respond` builds responses, only `rescue` turns errors
+//! into them.
 
 pub mod connection;
+mod content;
+mod error;
 pub mod log;
+mod pass;
+mod recorded;
+mod rescue;
+mod respond;
+mod tunnel;
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use arc_swap::ArcSwap;
+use http::{Request, Response, request::Parts};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use self::{
+    connection::{Connection, RequestBody, Service},
+    log::{AccessLog, Record},
+    respond::Answered,
+};
+pub use self::{error::Error, recorded::Recorded};
+use crate::{
+    cache::Cache,
+    classify::{Asked, Class, Policy, Refusal, SniVerdict},
+    key::{Origin, Scheme},
+    metrics,
+    semantics::{fields, head},
+    upstream::{Target, Upstreams},
+};
+
+/// Bounds of what a request may cost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Most ranges of one request that are answered as such; with more the whole content is the answer (RFC 9110 §14.2).
+    pub ranges_max: usize,
+    /// A tunnel that is silent for so long in both directions is closed.
+    pub tunnel_idle: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { ranges_max: 64, tunnel_idle: Duration::from_secs(600) }
+    }
+}
+
+/// Answers requests: the service behind all listeners.
+pub struct Proxy {
+    config: ArcSwap<Config>,
+    policy: ArcSwap<Policy>,
+    cache: Cache,
+    upstreams: Upstreams,
+    log: AccessLog,
+    metrics: metrics::Proxy,
+    /// This weir's name in `Via` (RFC 9110 §7.6.3) and `CDN-Loop` (RFC 8586).
+    node: Arc<str>,
+}
+
+impl Proxy {
+    pub fn new(
+        config: Config,
+        policy: Policy,
+        cache: Cache,
+        upstreams: Upstreams,
+        log: AccessLog,
+        metrics: metrics::Proxy,
+        node: Arc<str>,
+    ) -> Self {
+        let (config, policy) = (ArcSwap::from_pointee(config), ArcSwap::from_pointee(policy));
+        Self { config, policy, cache, upstreams, log, metrics, node }
+    }
+
+    /// Takes new rules for the requests that come from now on.
+    pub fn reload(&self, config: Config, policy: Policy) {
+        self.config.store(Arc::new(config));
+        self.policy.store(Arc::new(policy));
+    }
+
+    /// The rules in force.
+    pub fn policy(&self) -> Arc<Policy> {
+        self.policy.load_full()
+    }
+
+    async fn answer(
+        &self,
+        connection: &Arc<Connection>,
+        mut request: Request<RequestBody>,
+        record: &mut Record,
+    ) -> Result<Answered, Error> {
+        let now = record.started;
+        if fields::has_passed(request.headers(), &self.node) {
+            return Err(Error::Refused(Refusal::Loop));
+        }
+        head::request(request.method(), request.uri(), request.headers())?;
+        match self.classify(connection, &request, record) {
+            Class::Content(want) => {
+                let (parts, _) = request.into_parts();
+                self.content(connection, &parts, want, now).await
+            }
+            Class::Pass(pass) => self.pass(connection, request, pass).await,
+            Class::Tunnel(to) => self.open_tunnel(connection, &mut request, to).await,
+            Class::Refuse(why) => Err(Error::Refused(why)),
+        }
+    }
+
+    fn classify(&self, connection: &Connection, request: &Request<RequestBody>, record: &mut Record) -> Class {
+        let asked = Asked {
+            method: request.method(),
+            uri: request.uri(),
+            version: request.version(),
+            headers: request.headers(),
+            doors: &connection.doors,
+            scheme: if connection.tls.is_some() { Scheme::Https } else { Scheme::Http },
+            local: connection.local,
+        };
+        let class = self.policy.load().classify(&asked);
+        (record.class, record.door) = match &class {
+            Class::Content(want) => (metrics::Class::Content, Some(want.door)),
+            Class::Pass(pass) => (metrics::Class::Pass, Some(pass.door)),
+            Class::Tunnel(tunnel) => (metrics::Class::Tunnel, Some(tunnel.door)),
+            Class::Refuse(_) => (metrics::Class::Refuse, None),
+        };
+        class
+    }
+
+    fn record(&self, connection: &Connection, parts: &Parts) -> Record {
+        let now = SystemTime::now();
+        Record::new(self.log.next_id(), now, connection.peer.ip(), parts)
+    }
+}
+
+impl Service for Proxy {
+    type Body = Recorded;
+
+    /// Answers one client request. It cannot fail: `rescue` turns an error into a response.
+    async fn serve(&self, connection: &Arc<Connection>, request: Request<RequestBody>) -> Response<Recorded> {
+        let running = self.metrics.running.hold();
+        let (parts, body) = request.into_parts();
+        let mut record = self.record(connection, &parts);
+        let request = Request::from_parts(parts, body);
+        let method = request.method().clone();
+        let answered = match self.answer(connection, request, &mut record).await {
+            Ok(answered) => answered,
+            Err(error) => rescue::rescue(&error),
+        };
+        respond::finish(answered, &method, &self.node, record, &self.log, running)
+    }
+
+    fn passes_tls(&self, connection: &Connection, server_name: &str) -> Option<Origin> {
+        match self.policy.load().sni_verdict(Some(server_name), &connection.doors) {
+            SniVerdict::Tunnel(tunnel) => Some(tunnel.origin),
+            SniVerdict::OwnName | SniVerdict::Close => None,
+        }
+    }
+
+    async fn tunnel<T>(&self, connection: Arc<Connection>, to: Origin, client: T)
+    where
+        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        self.pass_tls(connection, to, client).await;
+    }
+}
+
+/// Where to send what goes through a door.
+fn target(origin: Origin, upstream: Option<Arc<str>>) -> Target {
+    Target { origin, upstream }
+}

@@ -1,0 +1,104 @@
+//! Content: from what the doors make of a request to what the cache can answer, and from its answer to the client's.
+
+use std::{sync::Arc, time::SystemTime};
+
+use http::{HeaderMap, Method, Response, StatusCode, request::Parts};
+
+use super::{
+    Error, Proxy,
+    connection::Connection,
+    respond::{self, Answered},
+    target,
+};
+use crate::{
+    cache::{Answer, CacheStatus, Wanted},
+    classify::{FreshnessRule, Want},
+    semantics::{
+        Facts, Policy,
+        conditional::{self, Precondition},
+        fields,
+        range::{RangeLimits, RepeatedLines},
+        select,
+    },
+    upstream,
+};
+
+impl Proxy {
+    pub(super) async fn content(
+        &self,
+        connection: &Arc<Connection>,
+        parts: &Parts,
+        want: Want,
+        now: SystemTime,
+    ) -> Result<Answered, Error> {
+        let wanted = self.wanted(connection, parts, want);
+        match self.cache.get(&wanted, now).await? {
+            Answer::Found(found) => {
+                let selection = select(&wanted.method, &wanted.fields, found.facts(), found.len(), &self.limits());
+                Ok(respond::stored(found, selection, now))
+            }
+            Answer::Relayed { response, status } => Ok(relay(&wanted, response, status, now)),
+        }
+    }
+
+    fn wanted(&self, connection: &Connection, parts: &Parts, want: Want) -> Wanted {
+        let mut forward = if want.anonymous { fields::anonymous_request() } else { fields::fill_request(&parts.headers) };
+        self.sign(&mut forward, parts.version);
+        let (policy, verified_policy) = policies(&want);
+        let path_and_query = match &want.signature {
+            Some(signature) if want.path_and_query.contains('?') => format!("{}&{signature}", want.path_and_query),
+            Some(signature) => format!("{}?{signature}", want.path_and_query),
+            None => want.path_and_query,
+        };
+        Wanted {
+            key: want.key,
+            target: target(want.origin, want.upstream),
+            path_and_query,
+            method: parts.method.clone(),
+            fields: parts.headers.clone(),
+            forward,
+            policy,
+            verified_policy,
+            declared: want.declared,
+            ranged: want.ranged,
+            file: want.ranged && want.freshness != FreshnessRule::Http,
+            // Content only: a resuming Delivery Optimization client adds a line per resume, and only the last is right.
+            lines: RepeatedLines::Last,
+            client: connection.peer.ip(),
+        }
+    }
+
+    /// Says who passes a request on (RFC 9110 §7.6.3, RFC 8586).
+    pub(super) fn sign(&self, fields: &mut HeaderMap, received: http::Version) {
+        fields::append_via(fields, received, &self.node);
+        fields::append_cdn_loop(fields, &self.node);
+    }
+
+    fn limits(&self) -> RangeLimits {
+        RangeLimits { lines: RepeatedLines::Last, ranges_max: self.config.load().ranges_max, ..RangeLimits::default() }
+    }
+}
+
+/// The policy for what a name stands for, and the one once its content matched its digest.
+fn policies(want: &Want) -> (Policy, Policy) {
+    let http = if want.anonymous { Policy::CONTENT } else { Policy::HTTP };
+    match want.freshness {
+        FreshnessRule::Http => (http.clone(), http),
+        FreshnessRule::Immutable => (Policy::VERSIONED, Policy::VERIFIED),
+        FreshnessRule::Mutable => (Policy::MUTABLE, Policy::MUTABLE),
+    }
+}
+
+/// A response that is not stored. The cache asked without the client's conditions, so they are held against it here (RFC 9110 §13.2.2).
+fn relay(wanted: &Wanted, response: Response<upstream::Body>, status: CacheStatus, now: SystemTime) -> Answered {
+    let code = response.status();
+    if code == StatusCode::OK && wanted.method == Method::GET && conditional::is_conditional(&wanted.fields) {
+        let facts = Facts::of(code, response.headers(), now, now, &wanted.policy);
+        match conditional::evaluate(&wanted.method, &wanted.fields, &facts) {
+            Precondition::Passed { .. } => {}
+            Precondition::NotModified => return respond::relayed_bare(response, StatusCode::NOT_MODIFIED, status),
+            Precondition::Failed => return respond::relayed_bare(response, StatusCode::PRECONDITION_FAILED, status),
+        }
+    }
+    respond::relayed(response, status)
+}

@@ -1,0 +1,71 @@
+//! Everything that is not content: relayed both ways as it comes, nothing buffered, nothing stored.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Method, Request, Response, Uri, header};
+
+use super::{
+    Error, Proxy,
+    connection::{Connection, RequestBody},
+    respond::{self, Answered},
+    target,
+};
+use crate::{
+    cache::{CacheStatus, How},
+    classify::{Pass, PassReason, Refusal},
+    semantics::{
+        fields::{self, MaxForwards},
+        invalidation,
+    },
+    upstream,
+};
+
+impl Proxy {
+    pub(super) async fn pass(
+        &self,
+        connection: &Arc<Connection>,
+        request: Request<RequestBody>,
+        pass: Pass,
+    ) -> Result<Answered, Error> {
+        let method = request.method().clone();
+        let url = format!("{}{}", pass.origin, pass.path_and_query).parse::<Uri>();
+        let request = self.forwarded(request, &pass)?;
+        let mut bound = connection.take_bound();
+        let response = self.upstreams.relay(&target(pass.origin, pass.upstream), request, &mut bound).await;
+        connection.keep_bound(bound);
+        let response = response?;
+        if let Ok(url) = url {
+            self.invalidate(&method, &url, &response).await;
+        }
+        let how = match pass.why {
+            PassReason::Method => How::Method,
+            PassReason::Body | PassReason::Service | PassReason::Policy => How::Bypass,
+        };
+        let status = CacheStatus { fwd_status: Some(response.status()), ..CacheStatus::new(how) };
+        Ok(respond::relayed(response, status))
+    }
+
+    /// The client's request for the next hop: only fields that concern the connection change (RFC 9110 §7.6).
+    fn forwarded(&self, request: Request<RequestBody>, pass: &Pass) -> Result<Request<RequestBody>, Error> {
+        let (mut parts, body) = request.into_parts();
+        match fields::max_forwards(&parts.method, &parts.headers) {
+            MaxForwards::Unlimited => {}
+            MaxForwards::Forward(hops) => _ = parts.headers.insert(header::MAX_FORWARDS, HeaderValue::from(hops)),
+            MaxForwards::Answer => return Err(Error::Refused(Refusal::Method(parts.method.as_str().into()))),
+        }
+        parts.uri = pass.path_and_query.parse().map_err(|_| Error::Refused(Refusal::Target(parts.method.as_str().into())))?;
+        fields::remove_hop_by_hop(&mut parts.headers);
+        self.sign(&mut parts.headers, parts.version);
+        Ok(Request::from_parts(parts, body))
+    }
+
+    /// RFC 9111 §4.4: what an unsafe request may have changed is validated before it is used again.
+    async fn invalidate(&self, method: &Method, url: &Uri, response: &Response<upstream::Body>) {
+        for changed in invalidation::invalidated(method, url, response.status(), response.headers()) {
+            let key = self.policy.load().key_of(&changed);
+            if let Some(key) = key {
+                self.cache.invalidate(&key).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! A response body that writes its request's record when it ends, however it ends.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::{Instant, SystemTime},
+};
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+
+use super::log::{AccessLog, End, Record};
+use crate::{
+    cache::{self, Body},
+    metrics::{Held, Source},
+};
+
+/// The body of every response. Its end is one event with a cause, and all accounting hangs on it.
+pub struct Recorded {
+    body: Body,
+    /// Taken when it has been written.
+    record: Option<Box<Record>>,
+    log: AccessLog,
+    /// Since the response head was ready; the record's own clock is the wall clock and may jump.
+    since: Instant,
+    _running: Held,
+}
+
+impl Recorded {
+    pub(super) fn new(body: Body, mut record: Record, log: AccessLog, running: Held) -> Self {
+        let since = Instant::now();
+        record.duration = SystemTime::now().duration_since(record.started).unwrap_or_default();
+        Self { body, record: Some(Box::new(record)), log, since, _running: running }
+    }
+
+    fn count(&mut self, len: u64) {
+        let Some(record) = &mut self.record else { return };
+        if record.first_byte.is_none() {
+            record.first_byte = Some(record.duration + self.since.elapsed());
+        }
+        match self.body.source() {
+            Source::Store => record.store_bytes += len,
+            Source::Upstream => record.upstream_bytes += len,
+            Source::Own => record.own_bytes += len,
+        }
+    }
+
+    fn end(&mut self, end: End, reason: Option<&'static str>) {
+        let Some(mut record) = self.record.take() else { return };
+        record.duration += self.since.elapsed();
+        record.end = end;
+        record.reason = record.reason.or(reason);
+        self.log.finish(&record);
+    }
+}
+
+impl http_body::Body for Recorded {
+    type Data = Bytes;
+    type Error = cache::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, cache::Error>>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(bytes) = frame.data_ref() {
+                    this.count(bytes.len() as u64);
+                }
+            }
+            Poll::Ready(Some(Err(error))) => {
+                tracing::debug!(%error, "response cut");
+                this.end(End::Cut, Some(error.reason()));
+            }
+            Poll::Ready(None) => this.end(End::Complete, None),
+            Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        // hyper does not poll a body that says it has ended.
+        let end = if self.body.is_end_stream() { End::Complete } else { End::Aborted };
+        self.end(end, None);
+    }
+}

@@ -1,0 +1,200 @@
+//! The only builder of responses.
+
+use std::{sync::Arc, time::SystemTime};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version,
+    header::{ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE},
+};
+
+use super::{
+    log::{AccessLog, Record},
+    recorded::Recorded,
+};
+use crate::{
+    cache::{Body, CacheStatus, Found, How},
+    metrics::{Held, Verdict},
+    piece::ByteRange,
+    semantics::{Selection, fields, freshness::current_age, multipart::Multipart, range::ContentRange},
+    upstream,
+};
+
+/// A response, and what log and metrics say of it.
+pub(super) struct Answered {
+    pub response: Response<Body>,
+    pub status: CacheStatus,
+    /// For refusals and errors: one word, and what it is about.
+    pub reason: Option<&'static str>,
+    pub detail: Option<Box<str>>,
+    /// The version of the message that was received from upstream, for `Via`.
+    pub received: Version,
+}
+
+impl Answered {
+    fn new(response: Response<Body>, status: CacheStatus) -> Self {
+        Self { response, status, reason: None, detail: None, received: Version::HTTP_11 }
+    }
+}
+
+/// A stored response, or what a request selects of it.
+pub(super) fn stored(mut found: Found, selection: Selection, now: SystemTime) -> Answered {
+    match &selection {
+        Selection::Part(range) => found.look_at(&[*range]),
+        Selection::Parts(ranges) => found.look_at(ranges),
+        Selection::Whole => found.look_at(&[]),
+        Selection::NotModified | Selection::PreconditionFailed | Selection::Unsatisfiable => {}
+    }
+    let status = found.status.clone();
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = found.code();
+    *response.headers_mut() = stored_fields(&found, now);
+    let len = found.len();
+    match selection {
+        Selection::Whole => whole(&mut response, found),
+        Selection::Part(range) => part(&mut response, found, range, len),
+        Selection::Parts(ranges) => parts(&mut response, found, ranges, len.unwrap_or_default()),
+        Selection::NotModified => not_modified(&mut response),
+        Selection::PreconditionFailed => *response.status_mut() = StatusCode::PRECONDITION_FAILED,
+        Selection::Unsatisfiable => unsatisfiable(&mut response, len.unwrap_or_default()),
+    }
+    if matches!(response.status(), StatusCode::PRECONDITION_FAILED | StatusCode::RANGE_NOT_SATISFIABLE) {
+        without_content(response.headers_mut());
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(0));
+    }
+    Answered::new(response, status)
+}
+
+fn stored_fields(found: &Found, now: SystemTime) -> HeaderMap {
+    let facts = found.facts();
+    let mut fields = found.fields().clone();
+    if matches!(found.status.how, How::Hit | How::Stale) {
+        fields::remove_unvalidated(&mut fields, &facts.directives);
+    }
+    if let Some(age) = current_age(facts, now) {
+        fields.insert(AGE, fields::age_value(age));
+    }
+    if found.len().is_some() && found.code() == StatusCode::OK {
+        fields.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    }
+    fields
+}
+
+fn whole(response: &mut Response<Body>, found: Found) {
+    if let Some(len) = found.len() {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(len));
+    }
+    *response.body_mut() = found.whole();
+}
+
+fn part(response: &mut Response<Body>, found: Found, range: ByteRange, len: Option<u64>) {
+    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    let fields = response.headers_mut();
+    fields.insert(CONTENT_RANGE, ContentRange::Satisfied { range, len }.to_value());
+    fields.insert(CONTENT_LENGTH, HeaderValue::from(range.len()));
+    *response.body_mut() = found.part(range);
+}
+
+/// RFC 9110 §15.3.7.2: parts in the order asked for, not merged.
+fn parts(response: &mut Response<Body>, found: Found, ranges: Vec<ByteRange>, len: u64) {
+    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    let fields = response.headers_mut();
+    let multipart = Multipart::new(rand::random(), fields.get(CONTENT_TYPE), len, ranges);
+    fields.insert(CONTENT_TYPE, multipart.content_type());
+    fields.insert(CONTENT_LENGTH, HeaderValue::from(multipart.content_length()));
+    let parts = multipart.parts().map(|(head, range)| (Bytes::from(head), range)).collect();
+    *response.body_mut() = found.parts(parts, multipart.tail().into(), multipart.content_length());
+}
+
+/// RFC 9110 §15.4.5: the fields that a 200 would have had, without those that describe the content.
+fn not_modified(response: &mut Response<Body>) {
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    without_content(response.headers_mut());
+}
+
+fn unsatisfiable(response: &mut Response<Body>, len: u64) {
+    *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+    response.headers_mut().insert(CONTENT_RANGE, ContentRange::Unsatisfied { len }.to_value());
+}
+
+fn without_content(fields: &mut HeaderMap) {
+    for name in [CONTENT_LENGTH, CONTENT_TYPE, http::header::CONTENT_ENCODING, http::header::CONTENT_LANGUAGE] {
+        fields.remove(name);
+    }
+}
+
+/// A response that goes to one client only, as it came.
+pub(super) fn relayed(response: Response<upstream::Body>, status: CacheStatus) -> Answered {
+    let received = response.version();
+    let mut response = response.map(Body::relayed);
+    fields::remove_hop_by_hop(response.headers_mut());
+    // It is built anew for the client's connection: of the extensions only the origin's spelling of the field names may stay.
+    Answered { received, ..Answered::new(response, status) }
+}
+
+/// A relayed response that the client's own preconditions turn into one without content.
+pub(super) fn relayed_bare(response: Response<upstream::Body>, code: StatusCode, status: CacheStatus) -> Answered {
+    let mut answered = relayed(response, status);
+    *answered.response.body_mut() = Body::empty();
+    *answered.response.status_mut() = code;
+    without_content(answered.response.headers_mut());
+    answered
+}
+
+/// The answer to `CONNECT`: from now on the connection is a tunnel.
+pub(super) fn connected() -> Answered {
+    Answered::new(Response::new(Body::empty()), CacheStatus::new(How::Bypass))
+}
+
+/// weir's own word: a refusal or an error, as one sentence of text.
+pub(super) fn own(status: StatusCode, reason: &'static str, sentence: String) -> Answered {
+    let text = format!("weir: {sentence}\n");
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    let fields = response.headers_mut();
+    fields.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    fields.insert(CONTENT_LENGTH, HeaderValue::from(text.len()));
+    *response.body_mut() = Body::own(text);
+    let cache_status = CacheStatus { detail: Some(reason), ..CacheStatus::new(How::Own) };
+    Answered { reason: Some(reason), detail: Some(sentence.into()), ..Answered::new(response, cache_status) }
+}
+
+/// Adds what every response carries, and hands record and body over to [`Recorded`], which writes the one event at its end.
+pub(super) fn finish(
+    answered: Answered,
+    method: &Method,
+    node: &Arc<str>,
+    mut record: Record,
+    log: &AccessLog,
+    running: Held,
+) -> Response<Recorded> {
+    let Answered { mut response, status, reason, detail, received } = answered;
+    let is_tunnel = method == Method::CONNECT && response.status().is_success();
+    // RFC 9110 §9.3.6: a successful CONNECT has no fields about content.
+    let field = (!is_tunnel).then(|| cache_status(&status)).flatten();
+    if let Some(field) = &field {
+        response.headers_mut().append(CACHE_STATUS, field.clone());
+        fields::append_via(response.headers_mut(), received, node);
+    }
+    if method == Method::HEAD {
+        *response.body_mut() = Body::empty();
+    }
+    record.status = response.status();
+    record.verdict = match reason {
+        Some(_) if response.status().is_client_error() || response.status() == StatusCode::LOOP_DETECTED => Verdict::Refused,
+        _ => status.verdict(),
+    };
+    record.cache_status = field;
+    record.reason = reason;
+    record.detail = detail;
+    let (head, body) = response.into_parts();
+    Response::from_parts(head, Recorded::new(body, record, log.clone(), running))
+}
+
+fn cache_status(status: &CacheStatus) -> Option<HeaderValue> {
+    HeaderValue::from_str(&status.to_string()).ok()
+}
+
+/// RFC 9211
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
