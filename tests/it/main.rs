@@ -1,5 +1,19 @@
 //! The one test binary: each module is a group of scenarios.
 
+#![allow(clippy::unwrap_used, reason = "a scenario fails by panicking")]
+
+mod bad_clients;
+mod bad_origins;
+mod command_line;
+mod doors;
+mod flights;
+mod full_disk;
 mod harness;
+mod herd;
+mod kill;
 mod layers;
+mod lifecycle;
+mod parents;
+mod pass;
+mod ranges;
 mod support;

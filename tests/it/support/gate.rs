@@ -33,8 +33,4 @@ impl Gate {
         let mut arrived = self.arrived.subscribe();
         within("somebody reaches the gate", arrived.wait_for(|n| *n >= count)).await.expect("the sender lives in self");
     }
-
-    pub(crate) fn arrivals(&self) -> usize {
-        *self.arrived.borrow()
-    }
 }

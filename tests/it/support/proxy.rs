@@ -184,6 +184,12 @@ impl Proxy {
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
+    /// Moves the access log away, as logrotate does.
+    pub(crate) fn rotate_log(&self) {
+        let path = self.started.access_log();
+        fs::rename(&path, path.with_extension("1")).unwrap();
+    }
+
     /// Everything said on stdout and stderr so far.
     pub(crate) fn said(&self) -> String {
         self.said.lock().unwrap().join("\n")

@@ -154,10 +154,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.buffer.split().freeze()
     }
 
-    pub(crate) fn buffered(&self) -> &[u8] {
-        &self.buffer
-    }
-
     async fn read_chunk_size(&mut self) -> io::Result<u64> {
         let line = self.read_line().await?;
         let size = line.split(';').next().unwrap_or_default().trim();

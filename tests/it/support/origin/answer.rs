@@ -77,11 +77,6 @@ impl Answer {
         self
     }
 
-    pub(crate) fn status(mut self, status: &str) -> Self {
-        self.status = format!("HTTP/1.1 {status}");
-        self
-    }
-
     pub(crate) fn then(mut self, step: Step) -> Self {
         self.steps.push(step);
         self

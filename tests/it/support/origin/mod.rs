@@ -108,17 +108,17 @@ impl Origin {
     }
 
     pub(crate) fn requests_in_all(&self) -> usize {
-        self.state.asks.lock().unwrap().len()
+        self.requests_in_all_of("")
+    }
+
+    /// Requests for everything whose path starts so.
+    pub(crate) fn requests_in_all_of(&self, prefix: &str) -> usize {
+        self.state.asks.lock().unwrap().iter().filter(|ask| ask.target.starts_with(prefix)).count()
     }
 
     /// Bytes of bodies sent for `path` so far.
     pub(crate) fn sent(&self, path: &str) -> u64 {
         self.state.sent.lock().unwrap().get(path).copied().unwrap_or_default()
-    }
-
-    /// Stops at once; connections are cut.
-    pub(crate) fn stop(&self) {
-        self.accept.abort();
     }
 }
 

@@ -1,0 +1,226 @@
+//! Bad origins: whatever an origin does, a client gets the right bytes, a cut, or an error; and nothing wrong stays behind.
+
+mod table;
+
+use std::net::SocketAddr;
+
+use tokio::task::JoinSet;
+
+use crate::support::{Answer, Ask, Client, Content, End, Origin, Proxy, Reply, Resource, Step, eventually, proxy};
+
+/// What the client of a misbehaving origin may get. Rows list all that is allowed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Outcome {
+    /// Everything that was asked for, right, ended as framed.
+    Right,
+    /// A complete 200 of the other content, which the origin has by now.
+    Other,
+    /// The promised bytes up to somewhere, then the end of the connection before the end of the body.
+    Cut,
+    /// The origin's own answer of this status.
+    Status(u16),
+    /// 502, 503 or 504.
+    BadGateway,
+    /// A complete 200 of exactly so many right bytes: the origin framed it so.
+    Short(u64),
+}
+use Outcome::{BadGateway, Cut, Other, Right, Short, Status};
+
+type Misbehaviour = Box<dyn Fn(&Ask) -> Answer + Send + Sync>;
+
+/// One way to misbehave.
+struct Row {
+    name: &'static str,
+    /// The `Range` that the client asks with, if any.
+    range: Option<(u64, u64)>,
+    origin: Misbehaviour,
+    allowed: &'static [Outcome],
+}
+
+/// Short enough for a test, long enough for a busy machine.
+const TIMEOUTS: &str = "[timeouts]\nfirst_byte = \"2s\"\nstall = \"2s\"\nconnect = \"2s\"\n";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_misbehaving_origin_never_makes_weir_lie() {
+    let before = Content::new("before", table::LEN);
+    let origin = Origin::start().await;
+    let rows = table::rows(&before, origin.address());
+    assert!(rows.len() >= 25);
+    let mut builder = proxy().config(TIMEOUTS);
+    for index in 0..rows.len() {
+        builder = builder.upstream(&host(index), &origin);
+    }
+    let weir = builder.start().await;
+
+    let mut scenes = JoinSet::new();
+    for (index, row) in rows.into_iter().enumerate() {
+        let path = format!("/row-{index}");
+        let misbehave = row.origin;
+        origin.answer(&path, misbehave);
+        let (doors, before) = (weir.doors(), before.clone());
+        let (range, name, allowed) = (row.range, row.name, row.allowed);
+        scenes.spawn(async move {
+            let mut seen = Vec::new();
+            // Twice: the second may find something that the first left behind.
+            for turn in ["first", "again"] {
+                let got = ask(doors, &host(index), &path, range).await;
+                if !allowed.iter().any(|outcome| outcome.describes(got.as_ref(), range, &before)) {
+                    seen.push(format!("{name} ({turn}): wanted one of {allowed:?}, got {}", describe(got.as_ref(), &before)));
+                }
+            }
+            seen
+        });
+    }
+    let wrong: Vec<String> = scenes.join_all().await.into_iter().flatten().collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    nothing_wrong_stayed_behind(&origin, &weir, &before).await;
+}
+
+/// Every origin is good again, with new content: what comes is all old or all new, and whole.
+async fn nothing_wrong_stayed_behind(origin: &Origin, weir: &Proxy, before: &Content) {
+    let after = Content::new("after", before.len() - 1000);
+    let other = Content::new("other", before.len());
+    let mut wrong = Vec::new();
+    for (index, row) in table::rows(before, origin.address()).iter().enumerate() {
+        let path = format!("/row-{index}");
+        origin.serve(&path, Resource::new(&after));
+        // What was rightly stored is fresh for an hour; what was cut finds out with the first request.
+        let stored =
+            |got: &Reply| row.allowed.iter().any(|outcome| *outcome != Cut && outcome.describes(Some(got), None, before));
+        let (first, second) =
+            (ask(weir.doors(), &host(index), &path, None).await, ask(weir.doors(), &host(index), &path, None).await);
+        let fits = |got: &Reply| stored(got) || [&after, &other].iter().any(|content| got.is_whole(&content.all()));
+        let cut = |got: &Reply| got.end == End::Cut && before.difference(0, &got.body).is_none();
+        let first_fits = first.as_ref().is_some_and(|got| fits(got) || cut(got) || matches!(got.status, 502..=504));
+        if !first_fits || !second.as_ref().is_some_and(fits) {
+            wrong.push(format!(
+                "{}: {} and then {}",
+                row.name,
+                describe(first.as_ref(), &after),
+                describe(second.as_ref(), &after)
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+async fn ask(doors: SocketAddr, host: &str, path: &str, range: Option<(u64, u64)>) -> Option<Reply> {
+    let mut client = Client::connect(doors).await;
+    let range = range.map(|(start, end)| format!("bytes={start}-{}", end - 1));
+    let mut fields = vec![("Host", host)];
+    fields.extend(range.as_deref().map(|range| ("Range", range)));
+    client.ask("GET", path, &fields).await;
+    client.try_reply("GET").await
+}
+
+/// What came, for a failure's message: no megabytes.
+fn describe(got: Option<&Reply>, content: &Content) -> String {
+    let Some(got) = got else { return "no answer".into() };
+    let start = got.body.iter().take(80).map(|byte| char::from(*byte)).filter(char::is_ascii_graphic).collect::<String>();
+    let difference = content.difference(0, &got.body);
+    format!(
+        "{} {:?} with {} bytes ({start}…), different at {difference:?}, {:?}",
+        got.status,
+        got.end,
+        got.body.len(),
+        got.head.fields
+    )
+}
+
+fn host(index: usize) -> String {
+    format!("row-{index}.test")
+}
+
+impl Outcome {
+    /// Whether this is what the client got; `None` is a connection that ended without an answer.
+    fn describes(self, got: Option<&Reply>, range: Option<(u64, u64)>, content: &Content) -> bool {
+        let Some(got) = got else { return self == Cut };
+        let promised = match (got.status, range) {
+            (200, _) => Some((0, content.len())),
+            (206, Some((start, end))) if got.field("content-range") == Some(&*range_field(start, end, content)) => {
+                Some((start, end))
+            }
+            _ => None,
+        };
+        let right = |(start, end): (u64, u64)| got.is_whole(&content.bytes(start, end));
+        let begun =
+            |(start, end): (u64, u64)| got.body.len() as u64 <= end - start && content.difference(start, &got.body).is_none();
+        match self {
+            Right => promised.is_some_and(right),
+            Other => got.status == 200 && got.is_whole(&Content::new("other", content.len()).all()),
+            Cut => got.end == End::Cut && promised.is_some_and(begun),
+            Status(code) => got.status == code,
+            BadGateway => matches!(got.status, 502..=504),
+            Short(len) => got.status == 200 && got.is_whole(&content.bytes(0, len)),
+        }
+    }
+}
+
+fn range_field(start: u64, end: u64, content: &Content) -> String {
+    format!("bytes {start}-{}/{}", end - 1, content.len())
+}
+
+#[tokio::test]
+async fn an_origin_that_is_not_there_is_a_bad_gateway_and_comes_back() {
+    let content = Content::new("a", 1000);
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let line = format!("[[upstream]]\nname = \"u\"\nurl = \"http://cdn.test\"\nhosts = [\"cdn.test\"]\naddress = \"{gone}\"\n");
+    let mut weir = proxy().config(&line).start().await;
+    let reply = weir.get("cdn.test", "/a").await;
+    assert!(matches!(reply.status, 502..=504), "{reply:?}");
+    assert!(reply.field("cache-status").is_some() && reply.field("content-length").is_some(), "{reply:?}");
+
+    let origin = Origin::start().await;
+    origin.serve("/a", Resource::new(&content));
+    weir.reload(&line.replace(&gone.to_string(), &origin.address().to_string()));
+    eventually("the origin is asked where it is now", || async {
+        weir.get("cdn.test", "/a").await.is_whole(&content.all()).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn content_that_changes_between_two_downloads_is_never_mixed() {
+    let (one, two) = (Content::new("one", 8_000_000), Content::new("two", 8_000_000));
+    let origin = Origin::start().await;
+    let weir = proxy().upstream("cdn.test", &origin).start().await;
+    origin.serve("/a", Resource::new(&one));
+    for range in ["bytes=0-2000000", "bytes=5000000-6000000"] {
+        assert_eq!(weir.get_with("cdn.test", "/a", &[("Range", range)]).await.status, 206);
+    }
+    // Same length, same URL, other bytes: what is missing now belongs to another representation.
+    origin.serve("/a", Resource::new(&two));
+    for _ in 0..3 {
+        let mut client = weir.client().await;
+        client.ask("GET", "/a", &[("Host", "cdn.test")]).await;
+        let reply = client.reply("GET").await;
+        match reply.end {
+            End::Whole => assert!(reply.body == two.all() || reply.body == one.all(), "mixed"),
+            End::Cut => assert!(one.difference(0, &reply.body).is_none() || two.difference(0, &reply.body).is_none(), "mixed"),
+        }
+    }
+    assert!(weir.get("cdn.test", "/a").await.is_whole(&two.all()), "settled on what the origin has");
+}
+
+#[tokio::test]
+async fn a_retry_resumes_at_the_missing_byte_under_the_same_validator() {
+    let content = Content::new("a", 4_000_000);
+    let origin = Origin::start().await;
+    let good = Resource::new(&content).with("ETag", "\"one\"");
+    let cut = content.clone();
+    origin.answer("/a", move |ask| {
+        let answer = good.answer(ask);
+        match ask.earlier {
+            0 => answer.only([Step::Body(cut.clone(), 0, 1_000_000), Step::Reset]),
+            _ => answer,
+        }
+    });
+    let weir = proxy().upstream("cdn.test", &origin).start().await;
+    assert!(weir.download("cdn.test", "/a", &[], &content).await.is_all_of(&content));
+    let resumed = &origin.asks("/a")[1];
+    assert!(resumed.field("range").is_some(), "{resumed:?}");
+    let under = resumed.field("if-range").or(resumed.field("if-match"));
+    assert_eq!(under, Some("\"one\""), "{resumed:?}");
+    // A reset may take with it what lay in the buffers, no more.
+    assert!(origin.sent("/a") <= content.len() + 1_000_000);
+}

@@ -1,0 +1,87 @@
+//! Many at once: every byte crosses the WAN once, whoever asks for it and in whatever order.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
+};
+
+use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
+use tokio::task::JoinSet;
+
+use crate::support::{Client, Content, Framing, Gate, MIB, Origin, Resource, eventually, proxy};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_clients_of_one_cold_object_cost_one_download() {
+    let content = Content::new("herd", 64 * MIB);
+    let (origin, gate) = (Origin::start().await, Gate::closed());
+    // Held inside the third piece: whoever has a byte now got it before that piece was sent.
+    origin.serve("/a", Resource::new(&content).held_from(2 * MIB + MIB / 2, &gate));
+    let weir = proxy().upstream("cdn.test", &origin).start().await;
+
+    let begun = Arc::new(AtomicUsize::new(0));
+    let mut clients = JoinSet::new();
+    for _ in 0..200 {
+        let (begun, content, doors) = (begun.clone(), content.clone(), weir.doors());
+        clients.spawn(async move {
+            let mut client = Client::connect(doors).await;
+            client.ask("GET", "/a", &[("Host", "cdn.test")]).await;
+            let head = client.head().await.expect("a head");
+            let mut framing = head.framing(Framing::Close);
+            let first = client.some(&mut framing).await.expect("first bytes");
+            begun.fetch_add(1, Ordering::Relaxed);
+            let mut at = 0;
+            let mut next = Some(first);
+            while let Some(bytes) = next {
+                assert_eq!(content.difference(at, &bytes), None);
+                at += bytes.len() as u64;
+                next = client.some(&mut framing).await;
+            }
+            assert!(matches!(framing, Framing::Ended), "cut at {at}");
+            at
+        });
+    }
+    eventually("every client has its first byte while the origin is held", || {
+        let all = begun.load(Ordering::Relaxed) == 200;
+        async move { all.then_some(()) }
+    })
+    .await;
+    assert!(origin.sent("/a") < 3 * MIB);
+    gate.open();
+    let lens = clients.join_all().await;
+    assert!(lens.iter().all(|len| *len == content.len()));
+    assert!(origin.sent("/a") <= content.len() * 101 / 100, "{} bytes from the origin", origin.sent("/a"));
+    assert!(weir.metric("weir_collapsed_total", &[]).await >= 199.0, "the others joined");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn eight_clients_fetching_shuffled_pieces_cost_one_download() {
+    const SEED: u64 = 20_260_113;
+    let content = Content::new("shuffled", 32 * MIB + 12_345);
+    let origin = Origin::start().await;
+    origin.serve("/a", Resource::new(&content));
+    let weir = proxy().upstream("cdn.test", &origin).start().await;
+
+    let received = Arc::new(AtomicU64::new(0));
+    let mut connections = JoinSet::new();
+    for client in 0..8_u64 {
+        let mut pieces: Vec<u64> = (0..content.len().div_ceil(MIB)).collect();
+        pieces.shuffle(&mut StdRng::seed_from_u64(SEED + client));
+        for share in pieces.chunks(pieces.len().div_ceil(7)).map(<[u64]>::to_vec) {
+            let (content, doors, received) = (content.clone(), weir.doors(), received.clone());
+            connections.spawn(async move {
+                let mut client = Client::connect(doors).await;
+                for piece in share {
+                    let (start, end) = (piece * MIB, content.len().min((piece + 1) * MIB));
+                    let range = format!("bytes={start}-{}", end - 1);
+                    let fields = [("Host", "cdn.test"), ("Content-Length", "0"), ("Range", &range)];
+                    let got = client.download("/a", &fields, &content).await;
+                    assert!(got.status == 206 && got.is_right(end - start), "seed {SEED}, piece {piece}: {got:?}");
+                    received.fetch_add(got.len, Ordering::Relaxed);
+                }
+            });
+        }
+    }
+    connections.join_all().await;
+    assert_eq!(received.load(Ordering::Relaxed), 8 * content.len());
+    assert!(origin.sent("/a") <= content.len() * 101 / 100, "{} bytes from the origin", origin.sent("/a"));
+}

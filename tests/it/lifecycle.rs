@@ -1,0 +1,215 @@
+//! From start to end of a process: what stays, what changes while it runs, and how it goes.
+
+use rustix::process::Signal;
+
+use crate::support::{Content, Framing, Gate, KIB, MIB, Origin, Proxy, Resource, eventually, proxy};
+
+async fn scene(content: &Content) -> (Origin, Proxy) {
+    let origin = Origin::start().await;
+    origin.serve("/a", Resource::new(content));
+    let weir = proxy().upstream("cdn.test", &origin).start().await;
+    (origin, weir)
+}
+
+#[tokio::test]
+async fn what_was_stored_is_served_after_a_restart_without_asking() {
+    let content = Content::new("a", 5 * MIB + 3);
+    let (origin, weir) = scene(&content).await;
+    let before = weir.get("cdn.test", "/a").await;
+    assert!(before.is_whole(&content.all()));
+    let (status, builder) = weir.stop().await;
+    assert!(status.success(), "{status}");
+    let weir = builder.start().await;
+    let after = weir.get("cdn.test", "/a").await;
+    assert!(after.is_hit() && after.is_whole(&content.all()), "{:?}", after.head);
+    for name in ["etag", "last-modified", "content-type"] {
+        assert_eq!(after.field(name), before.field(name), "{name}");
+    }
+    assert_eq!(origin.sent("/a"), content.len());
+}
+
+#[tokio::test]
+async fn drained_on_sigterm_it_finishes_the_downloads_that_run_and_takes_no_new_ones() {
+    let (content, gate) = (Content::new("a", 4 * MIB), Gate::closed());
+    let (origin, mut weir) = scene(&content).await;
+    origin.serve("/held", Resource::new(&content).held_from(MIB, &gate));
+    let mut client = weir.client().await;
+    client.ask("GET", "/held", &[("Host", "cdn.test")]).await;
+    let head = client.head().await.unwrap();
+    weir.signal(Signal::TERM);
+    let doors = weir.doors();
+    eventually("no new connection is taken", || async { tokio::net::TcpStream::connect(doors).await.is_err().then_some(()) })
+        .await;
+    gate.open();
+    assert!(client.check(head, &content).await.is_all_of(&content), "the running download is finished");
+    assert!(weir.ended().await.success());
+}
+
+#[tokio::test]
+async fn a_reload_applies_what_is_new_and_keeps_the_old_when_the_new_is_bad() {
+    let content = Content::new("a", 10 * KIB);
+    let (origin, mut weir) = scene(&content).await;
+    assert_eq!(weir.get("other.test", "/a").await.status, 403);
+
+    let old = weir.config().to_owned();
+    weir.reload(&(old.clone() + &old.replace("cdn.test", "other.test")));
+    eventually("the new host is served", || async { (weir.get("other.test", "/a").await.status == 200).then_some(()) }).await;
+    assert!(weir.get("cdn.test", "/a").await.is_whole(&content.all()));
+
+    weir.reload("[[upstream]]\nname = 7\nnonsense = true\n");
+    eventually("the refusal is counted", || async {
+        (weir.metric("weir_config_reloads_total", &[("outcome", "refused")]).await == 1.0).then_some(())
+    })
+    .await;
+    assert!(weir.get("other.test", "/a").await.is_whole(&content.all()), "as before");
+    assert!(weir.said().contains("nonsense"), "the log says why: {}", weir.said());
+    assert!(origin.requests_in_all() <= 2);
+}
+
+#[tokio::test]
+async fn a_second_weir_on_the_same_data_says_so_and_ends() {
+    let (origin, weir) = scene(&Content::new("a", KIB)).await;
+    let (status, said) = proxy().upstream("cdn.test", &origin).data(weir.data()).start_in_vain();
+    assert!(!status.success());
+    assert!(said.contains(&*weir.data().to_string_lossy()), "it names the directory: {said}");
+    assert!(said.contains("another") || said.contains("in use") || said.contains("lock"), "{said}");
+    assert_eq!(weir.get("cdn.test", "/a").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_purged_url_is_fetched_again_and_others_stay() {
+    let content = Content::new("a", 10 * KIB);
+    let (origin, weir) = scene(&content).await;
+    origin.serve("/b", Resource::new(&Content::new("b", KIB)));
+    for path in ["/a", "/b"] {
+        weir.get("cdn.test", path).await;
+    }
+    let (status, said) = weir.command(&["purge", "--dry-run", "http://cdn.test/a"]);
+    assert!(status.success(), "{said}");
+    assert!(weir.get("cdn.test", "/a").await.is_hit(), "a dry run purges nothing");
+    let (status, said) = weir.command(&["purge", "http://cdn.test/a"]);
+    assert!(status.success(), "{said}");
+    let again = weir.get("cdn.test", "/a").await;
+    assert!(!again.is_hit() && again.is_whole(&content.all()), "{:?}", again.head);
+    assert!(weir.get("cdn.test", "/b").await.is_hit());
+
+    let (status, said) = weir.command(&["purge", "--host", "cdn.test"]);
+    assert!(status.success(), "{said}");
+    assert!(!weir.get("cdn.test", "/b").await.is_hit());
+    let (status, said) = weir.command(&["purge", "--all"]);
+    assert!(status.success(), "{said}");
+    assert!(!weir.get("cdn.test", "/b").await.is_hit());
+}
+
+#[tokio::test]
+async fn pinned_content_outlives_a_full_store() {
+    let origin = Origin::start().await;
+    let weir = proxy().upstream("cdn.test", &origin).config("[store]\nsize = \"16 MiB\"\n").start().await;
+    let content = Content::new("pinned", 2 * MIB);
+    origin.serve("/pinned", Resource::new(&content));
+    assert!(weir.download("cdn.test", "/pinned", &[], &content).await.is_all_of(&content));
+    let (status, said) = weir.command(&["pin", "http://cdn.test/pinned"]);
+    assert!(status.success(), "{said}");
+    for number in 0..20 {
+        let path = format!("/{number}");
+        let content = Content::new(&path, 2 * MIB);
+        origin.serve(&path, Resource::new(&content));
+        assert!(weir.download("cdn.test", &path, &[], &content).await.is_all_of(&content), "{path}");
+    }
+    assert!(weir.metric("weir_store_evictions_total", &[]).await >= 1.0);
+    assert!(weir.metric("weir_store_used_bytes", &[]).await <= 16.0 * MIB as f64);
+    assert!(weir.download("cdn.test", "/pinned", &[], &content).await.is_hit());
+}
+
+#[tokio::test]
+async fn every_response_leaves_one_line_in_the_access_log_without_secrets() {
+    let content = Content::new("a", 100 * KIB);
+    let (origin, weir) = scene(&content).await;
+    origin.serve("/held", Resource::new(&content));
+    weir.get("cdn.test", "/a").await;
+    weir.get_with("cdn.test", "/a", &[("Range", "bytes=0-9"), ("User-Agent", "a \"quoted\" one")]).await;
+    weir.get("cdn.test", "/a?P1=1&P2=402&P3=2&P4=topsecret&x=y").await;
+    weir.get("evil.example", "/nothing").await;
+    let log = eventually("four lines", || async { Some(weir.log()).filter(|log| log.len() >= 4) }).await;
+    assert_eq!(log.len(), 4, "{log:#?}");
+    let numbers =
+        |name: &str| log.iter().map(|line| line[name].as_u64().unwrap_or_else(|| panic!("{name} in {line}"))).collect::<Vec<_>>();
+    assert_eq!(numbers("status"), [200, 206, 404, 403]);
+    assert_eq!(numbers("sent_bytes")[..2], [content.len(), 10]);
+    assert_eq!(log[0]["verdict"], "miss", "{}", log[0]);
+    assert_eq!(log[1]["verdict"], "hit", "{}", log[1]);
+    assert_eq!(log[3]["class"], "refuse", "{}", log[3]);
+    assert_eq!(log[1]["agent"], "a \"quoted\" one");
+    let text = serde_json::to_string(&log).unwrap();
+    assert!(!text.contains("topsecret"), "{text}");
+}
+
+#[tokio::test]
+async fn the_line_of_a_download_is_written_at_its_end() {
+    let (content, gate) = (Content::new("a", 2 * MIB), Gate::closed());
+    let (origin, weir) = scene(&content).await;
+    origin.serve("/held", Resource::new(&content).held_from(MIB, &gate));
+    let mut client = weir.client().await;
+    client.ask("GET", "/held", &[("Host", "cdn.test")]).await;
+    let head = client.head().await.unwrap();
+    let mut framing = head.framing(Framing::Close);
+    client.some(&mut framing).await.unwrap();
+    client.abort();
+    let log = eventually("a line for the aborted one", || async { Some(weir.log()).filter(|log| !log.is_empty()) }).await;
+    assert_eq!(log[0]["status"], 200);
+    assert!(log[0]["sent_bytes"].as_u64().unwrap() < content.len(), "{}", log[0]);
+    assert!(log[0]["end"] != "done", "{}", log[0]);
+    gate.open();
+}
+
+#[tokio::test]
+async fn metrics_count_what_clients_and_origins_moved() {
+    let content = Content::new("a", MIB);
+    let (_origin, weir) = scene(&content).await;
+    for _ in 0..3 {
+        weir.download("cdn.test", "/a", &[], &content).await;
+    }
+    eventually("three requests are counted", || async { (weir.metric("weir_requests_total", &[]).await == 3.0).then_some(()) })
+        .await;
+    assert_eq!(weir.metric("weir_requests_total", &[("verdict", "hit")]).await, 2.0);
+    assert_eq!(weir.metric("weir_requests_total", &[("verdict", "miss"), ("door", "transparent")]).await, 1.0);
+    assert_eq!(weir.metric("weir_sent_bytes_total", &[]).await, 3.0 * MIB as f64);
+    assert_eq!(weir.metric("weir_upstream_bytes_total", &[]).await, MIB as f64);
+    assert_eq!(weir.metric("weir_store_objects", &[]).await, 1.0);
+    assert_eq!(weir.metric("weir_upstream_healthy", &[("upstream", "cdn.test")]).await, 1.0);
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(weir.admin_get(path).await.status, 200, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_access_log_is_reopened_on_sigusr1() {
+    let (_origin, weir) = scene(&Content::new("a", KIB)).await;
+    weir.get("cdn.test", "/a").await;
+    eventually("a line", || async { (weir.log().len() == 1).then_some(()) }).await;
+    weir.rotate_log();
+    weir.signal(Signal::USR1);
+    eventually("a line in the new file", || async {
+        weir.get("cdn.test", "/a").await;
+        (!weir.log().is_empty()).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn fsck_finds_a_stopped_store_whole_and_will_not_touch_a_running_one() {
+    let content = Content::new("a", 3 * MIB);
+    let (_origin, weir) = scene(&content).await;
+    assert!(weir.download("cdn.test", "/a", &[], &content).await.is_all_of(&content));
+    let data = weir.data();
+    let fsck = || {
+        let output = crate::support::weir_command().arg("fsck").arg("--data").arg(&data).output().unwrap();
+        (output.status, String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
+    };
+    let (status, said) = fsck();
+    assert!(!status.success(), "in use: {said}");
+    let (_, builder) = weir.stop().await;
+    let (status, said) = fsck();
+    assert!(status.success(), "{said}");
+    drop(builder);
+}
