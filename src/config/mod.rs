@@ -2,9 +2,13 @@
 //!
 //! Reads, checks and assembles; decides nothing. All problems are found in one pass, each with its place and its remedy.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, path::PathBuf, time::Duration};
 
-use crate::{classify, store};
+use crate::{
+    admin, cache, classify, listener,
+    proxy::{self, log::Destination},
+    store, upstream,
+};
 
 /// Where a configuration comes from. Kept by `serve`, so that a reload reads the same sources again.
 #[derive(Clone, Debug, Default)]
@@ -35,8 +39,29 @@ pub struct Flags {
 #[derive(Clone, Debug)]
 pub struct Config {
     pub store: store::Config,
-    /// The doors' rules; the node id comes from the data directory.
+    /// The doors' rules; the node id comes from the data directory, weir's own ports from the sockets as bound.
     pub policy: classify::Config,
+    /// `own` and `redirects.allow` are filled in when weir starts.
+    pub upstream: upstream::Config,
+    pub cache: cache::Config,
+    pub proxy: proxy::Config,
+    pub listener: listener::Config,
+    pub admin: admin::Config,
+    pub log: Log,
+    /// How long running requests may go on after SIGTERM.
+    pub drain: Duration,
+}
+
+/// Where weir says what it does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Log {
+    pub access: Destination,
+    /// What operators are told, as `tracing_subscriber::EnvFilter` reads it: `info`, `weir=debug`.
+    pub level: String,
+    /// JSON lines instead of text.
+    pub json: bool,
+    /// In place of standard error; opened anew on SIGUSR1.
+    pub file: Option<PathBuf>,
 }
 
 /// One thing that is wrong, where, and what to do about it.
