@@ -90,13 +90,13 @@ async fn drain(mut connections: JoinSet<()>, mut phase: watch::Receiver<Phase>) 
     let open = connections.len();
     loop {
         tokio::select! {
+            // The cut first: connections that it ended are counted as cut. An error means that nobody is left to wait for us.
             biased;
+            _ = phase.wait_for(|phase| *phase == Phase::Cut) => break,
             ended = connections.join_next() => match ended {
                 Some(ended) => note_panic(ended),
                 None => break,
             },
-            // An error means that nobody is left to wait for us.
-            _ = phase.wait_for(|phase| *phase == Phase::Cut) => break,
         }
     }
     let cut = connections.len();

@@ -37,8 +37,8 @@ use crate::{
     proxy::connection::{Connection, Phase, RequestBody, Service},
 };
 
-/// How long a test waits for what must happen.
-const SOON: Duration = Duration::from_secs(10);
+/// How long a test waits for what must happen; in paused time longer than every timeout.
+const SOON: Duration = Duration::from_secs(100);
 
 /// Answers by path: `/large` 64 MiB, `/held` after `release`, `/stuck` a body that never ends, `/echo` the request's body, `/who` peer and server name,
 /// `CONNECT` echoes; everything else says `ok`.

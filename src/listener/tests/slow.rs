@@ -32,7 +32,7 @@ async fn a_head_that_trickles_in_ends_after_the_head_timeout() {
     };
     let result: std::io::Result<()> = trickle.await;
     assert!(result.is_err());
-    assert_eq!(began.elapsed().as_secs(), 30);
+    assert!((30..=31).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
     assert_eq!(bench.metrics.timeouts.value("head"), 1);
 }
 
