@@ -17,3 +17,4 @@ mod parents;
 mod pass;
 mod ranges;
 mod support;
+mod tls;

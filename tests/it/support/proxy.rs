@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     thread,
@@ -21,6 +21,8 @@ pub(crate) struct ProxyBuilder {
     args: Vec<String>,
     scratch: Arc<Scratch>,
     data: PathBuf,
+    /// Chain and key of a TLS port beside the plain one.
+    tls: Option<(PathBuf, PathBuf)>,
 }
 
 /// A running weir; it is killed when this is dropped.
@@ -30,6 +32,7 @@ pub(crate) struct Proxy {
     said: Arc<Mutex<Vec<String>>>,
     doors: SocketAddr,
     admin: SocketAddr,
+    tls: Option<SocketAddr>,
 }
 
 /// The built binary, for scenarios about the command line itself.
@@ -40,7 +43,7 @@ pub(crate) fn weir_command() -> Command {
 pub(crate) fn proxy() -> ProxyBuilder {
     let scratch = Arc::new(Scratch::new());
     let data = scratch.join("data");
-    ProxyBuilder { config: String::new(), args: Vec::new(), scratch, data }
+    ProxyBuilder { config: String::new(), args: Vec::new(), scratch, data, tls: None }
 }
 
 impl ProxyBuilder {
@@ -86,6 +89,12 @@ impl ProxyBuilder {
         self
     }
 
+    /// A second port, with TLS under this certificate.
+    pub(crate) fn tls(mut self, chain: &Path, key: &Path) -> Self {
+        self.tls = Some((chain.to_owned(), key.to_owned()));
+        self
+    }
+
     fn config_path(&self) -> PathBuf {
         self.scratch.join("weir.toml")
     }
@@ -98,14 +107,20 @@ impl ProxyBuilder {
         fs::write(self.config_path(), self.file()).unwrap();
         let mut command = weir_command();
         command.arg("serve").arg("--config").arg(self.config_path()).arg("--data").arg(&self.data);
-        command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).args(&self.args);
+        command.args(["--admin", "127.0.0.1:0"]).args(&self.args);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 
     /// The configuration as a file. What scenarios add comes last: it holds tables.
     fn file(&self) -> String {
-        format!("[log]\naccess = \"{}\"\n\n{}", self.access_log().display(), self.config)
+        let mut file =
+            format!("[log]\naccess = \"{}\"\n\n[[listen]]\naddress = \"127.0.0.1:0\"\n\n", self.access_log().display());
+        if let Some((chain, key)) = &self.tls {
+            file += "[[listen]]\naddress = \"127.0.0.1:0\"\ntls = true\n\n";
+            file += &format!("[[certificate]]\nchain = \"{}\"\nkey = \"{}\"\n\n", chain.display(), key.display());
+        }
+        file + &self.config
     }
 
     /// Starts it, and waits until it says where it listens.
@@ -114,15 +129,20 @@ impl ProxyBuilder {
         let said = Arc::<Mutex<Vec<String>>>::default();
         listen_to(child.stdout.take().unwrap(), &said);
         listen_to(child.stderr.take().unwrap(), &said);
-        let (doors, admin) = eventually("weir says where it listens", || {
+        let tls = self.tls.is_some();
+        let (doors, admin, tls) = eventually("weir says where it listens", || {
             if let Ok(Some(status)) = child.try_wait() {
                 panic!("weir ended ({status}): {:#?}", said.lock().unwrap());
             }
-            let found = address_of(&said, "(admin").zip(address_of(&said, "transparent")).map(|(admin, doors)| (doors, admin));
+            let found = address_of(&said, |what| what.contains("admin")).and_then(|admin| {
+                let plain = address_of(&said, |what| what.contains("transparent") && !what.contains("tls"))?;
+                let secure = address_of(&said, |what| what.contains("transparent") && what.contains("tls"));
+                (secure.is_some() == tls).then_some((plain, admin, secure))
+            });
             async move { found }
         })
         .await;
-        Proxy { child, started: self, said, doors, admin }
+        Proxy { child, started: self, said, doors, admin, tls }
     }
 
     /// Runs it to its end, for a start that is refused: exit status and all it said.
@@ -141,6 +161,11 @@ impl Proxy {
 
     pub(crate) fn admin(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// Where the TLS port is, if it was started with one.
+    pub(crate) fn tls(&self) -> SocketAddr {
+        self.tls.expect("started with a certificate")
     }
 
     pub(crate) async fn client(&self) -> Client {
@@ -252,6 +277,7 @@ impl Proxy {
             args: std::mem::take(&mut self.started.args),
             scratch,
             data,
+            tls: self.started.tls.take(),
         }
     }
 }
@@ -280,12 +306,11 @@ fn listen_to(pipe: impl Read + Send + 'static, said: &Arc<Mutex<Vec<String>>>) {
     });
 }
 
-/// The address in the line `listening on 127.0.0.1:41234 (…)` whose rest holds `word`.
-fn address_of(said: &Mutex<Vec<String>>, word: &str) -> Option<SocketAddr> {
+/// The address in the line `listening on 127.0.0.1:41234 (what it is)` whose parenthesis is the wanted one.
+fn address_of(said: &Mutex<Vec<String>>, wanted: impl Fn(&str) -> bool) -> Option<SocketAddr> {
     let said = said.lock().unwrap();
-    let rest =
-        said.iter().filter_map(|line| line.split_once("listening on ")).map(|(_, rest)| rest).find(|rest| rest.contains(word))?;
-    rest.split([' ', ',']).next()?.parse().ok()
+    let mut rests = said.iter().filter_map(|line| line.split_once("listening on ")).map(|(_, rest)| rest);
+    rests.find(|rest| wanted(&rest.to_lowercase()))?.split([' ', ',']).next()?.parse().ok()
 }
 
 /// The value of one line of the Prometheus text format, if it is of this metric and carries these labels.
