@@ -2,6 +2,7 @@
 //!
 //! Modules in the order a request meets them; what each may import is kept true by `tests/it/layers.rs`.
 
+pub mod app;
 pub mod config;
 
 pub mod admin;

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    Error, Hub,
+    Error, Filling, Hub,
     binding::Binding,
     fill,
     gain::Gain,
@@ -46,6 +46,7 @@ pub(super) struct Content {
     object: Arc<Object>,
     /// What the status page calls it.
     pub(super) name: Box<str>,
+    opened: Instant,
     state: Mutex<State>,
     /// Bytes arrived, or a run ended.
     changed: Notify,
@@ -58,6 +59,8 @@ struct State {
     /// Known from the start, or since a body of unknown length ended.
     len: Option<u64>,
     runs: Vec<Run>,
+    /// Bytes that runs brought.
+    arrived: u64,
     readers: HashMap<u64, Interest>,
     next_id: u64,
     /// How many runs failed, and the last one: what it was to bring, and why it did not. A reader that waited for those bytes
@@ -119,6 +122,7 @@ impl Content {
             ask,
             len,
             runs: Vec::new(),
+            arrived: 0,
             readers: HashMap::new(),
             next_id: 0,
             failures: 0,
@@ -128,7 +132,18 @@ impl Content {
             sequences: HashMap::new(),
         };
         let (changed, consumed) = (Notify::new(), Notify::new());
-        Arc::new(Self { blob, hub, binding, gain, object: object.clone(), name, state: Mutex::new(state), changed, consumed })
+        Arc::new(Self {
+            blob,
+            hub,
+            binding,
+            gain,
+            object: object.clone(),
+            name,
+            opened: Instant::now(),
+            state: Mutex::new(state),
+            changed,
+            consumed,
+        })
     }
 
     /// The whole length, once known.
@@ -147,10 +162,6 @@ impl Content {
         self.blob.is_complete()
     }
 
-    pub(super) fn is_running(&self) -> bool {
-        !self.lock().runs.is_empty()
-    }
-
     /// The request to derive further ones from.
     pub(super) fn ask(&self) -> Ask {
         self.lock().ask.clone()
@@ -161,14 +172,25 @@ impl Content {
         self.lock().ask = ask;
     }
 
-    /// What the status page shows: bytes readable, readers, runs.
-    pub(super) fn progress(&self) -> (u64, usize, usize) {
+    /// What the status page shows, if anything is being fetched.
+    pub(super) fn filling(&self) -> Option<Filling> {
         let state = self.lock();
+        let at = state.runs.iter().map(|run| run.at).max()?;
         let present = match state.len.and_then(|len| ByteRange::new(0, len)) {
             Some(whole) => whole.len() - self.blob.missing(whole).iter().map(ByteRange::len).sum::<u64>(),
-            None => state.runs.iter().map(|run| run.at).max().unwrap_or(0),
+            None => at,
         };
-        (present, state.readers.len(), state.runs.len())
+        let running = self.opened.elapsed();
+        Some(Filling {
+            name: self.name.clone(),
+            len: state.len,
+            present,
+            readers: state.readers.len(),
+            requests: state.runs.len(),
+            source: self.object.meta.source.clone(),
+            bytes_per_second: (state.arrived as f64 / running.as_secs_f64().max(0.001)) as u64,
+            running,
+        })
     }
 
     /// A reader of `range`; of all there is when `None`.
@@ -193,6 +215,7 @@ impl Content {
         let running = state.runs.len();
         self.gain.record(bytes.len() as u64, running, now);
         let len = bytes.len();
+        state.arrived += len as u64;
         let Some(run) = state.runs.iter_mut().find(|run| run.id == id) else { return Onward::Stop };
         run.window.push_back((run.at, bytes));
         run.window_len += len;

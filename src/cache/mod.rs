@@ -129,6 +129,11 @@ pub struct Filling {
     pub present: u64,
     pub readers: usize,
     pub requests: usize,
+    /// The host that it comes from.
+    pub source: Box<str>,
+    /// Averaged over the fill's life so far.
+    pub bytes_per_second: u64,
+    pub running: Duration,
 }
 
 /// Handle to the cache; clones share it.
@@ -196,13 +201,7 @@ impl Cache {
     /// The fills under way, for the status page.
     pub fn filling(&self) -> Vec<Filling> {
         let contents: Vec<_> = self.0.contents().values().filter_map(Weak::upgrade).collect();
-        let running = contents.iter().filter(|content| content.is_running());
-        running
-            .map(|content| {
-                let (present, readers, requests) = content.progress();
-                Filling { name: content.name.clone(), len: content.len(), present, readers, requests }
-            })
-            .collect()
+        contents.iter().filter_map(|content| content.filling()).collect()
     }
 
     /// Ends all fills; what they brought is kept.

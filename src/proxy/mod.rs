@@ -56,7 +56,7 @@ impl Default for Config {
 /// Answers requests: the service behind all listeners.
 pub struct Proxy {
     config: ArcSwap<Config>,
-    policy: ArcSwap<Policy>,
+    policy: Arc<ArcSwap<Policy>>,
     cache: Cache,
     upstreams: Upstreams,
     log: AccessLog,
@@ -66,16 +66,17 @@ pub struct Proxy {
 }
 
 impl Proxy {
+    /// `policy` is shared with whoever else asks the rules in force.
     pub fn new(
         config: Config,
-        policy: Policy,
+        policy: Arc<ArcSwap<Policy>>,
         cache: Cache,
         upstreams: Upstreams,
         log: AccessLog,
         metrics: metrics::Proxy,
         node: Arc<str>,
     ) -> Self {
-        let (config, policy) = (ArcSwap::from_pointee(config), ArcSwap::from_pointee(policy));
+        let config = ArcSwap::from_pointee(config);
         Self { config, policy, cache, upstreams, log, metrics, node }
     }
 
@@ -83,11 +84,6 @@ impl Proxy {
     pub fn reload(&self, config: Config, policy: Policy) {
         self.config.store(Arc::new(config));
         self.policy.store(Arc::new(policy));
-    }
-
-    /// The rules in force.
-    pub fn policy(&self) -> Arc<Policy> {
-        self.policy.load_full()
     }
 
     async fn answer(

@@ -1,0 +1,220 @@
+//! A running weir as administration sees it.
+
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use super::Parts;
+use crate::{
+    admin::{
+        Act, Answer, Event, EventKind, Failure, Fill, Listed, ObjectPage, ObjectQuery, Pin, Pinned, Purge, PurgeWhat, Purged,
+        Readiness, Snapshot, Upstream, Weir,
+    },
+    key::{CacheKey, KeyHash},
+    metrics::Metrics,
+    object::{ObjectId, Trust},
+    proxy::log,
+    store::{self, Page},
+    upstream,
+};
+
+/// The administration's way to the parts of a running weir.
+pub(super) struct Administration {
+    parts: Arc<Parts>,
+}
+
+impl Administration {
+    pub(super) fn of(parts: &Arc<Parts>) -> Self {
+        Self { parts: parts.clone() }
+    }
+
+    /// The key of a URL that an administrator names, as clients ask for it.
+    fn key(&self, url: &str) -> Result<CacheKey, Failure> {
+        let parsed = url.parse().map_err(|error| Failure::Invalid(format!("{url}: {error}")))?;
+        let key = self.parts.policy.load().key_of(&parsed);
+        key.ok_or_else(|| Failure::Invalid(format!("{url} is no URL that is ever stored: scheme, host and path are needed")))
+    }
+}
+
+impl Weir for Administration {
+    fn readiness(&self) -> Readiness {
+        self.parts.readiness()
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.parts.metrics
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let parts = &self.parts;
+        let stats = parts.store.stats();
+        Snapshot {
+            node: parts.node.to_string(),
+            started: parts.started,
+            listening: parts.listening.clone(),
+            reachable: reachable(&parts.own),
+            fills: parts.cache.filling().into_iter().take(SHOWN_MAX).map(fill).collect(),
+            upstreams: parts.upstreams.health().into_iter().map(upstream).collect(),
+            directory: parts.config.load().store.directory.display().to_string(),
+            degraded: degraded(&stats),
+            events: events(&parts.log),
+        }
+    }
+
+    fn objects(&self, query: ObjectQuery) -> Answer<'_, ObjectPage> {
+        Box::pin(async move {
+            let after = query.after.as_deref().map(page).transpose()?;
+            let limit = query.limit.unwrap_or(100).clamp(1, 1000);
+            let (listed, next) = self.parts.store.objects(after, limit).await.map_err(failed)?;
+            let of_host =
+                |listed: &store::Listed| query.host.as_deref().is_none_or(|host| listed.object.meta.key.group() == host);
+            let objects = listed.into_iter().filter(of_host).map(listing).collect();
+            Ok(ObjectPage { objects, next: next.map(page_text) })
+        })
+    }
+
+    fn purge(&self, purge: Purge) -> Answer<'_, Purged> {
+        Box::pin(async move {
+            let what = match &purge.what {
+                PurgeWhat::Url(url) => store::Purge::Key(self.key(url)?.hash()),
+                PurgeWhat::Host(host) => store::Purge::Group(host.to_ascii_lowercase()),
+                PurgeWhat::All => store::Purge::All,
+            };
+            let store::Purged { objects, blobs, bytes } = self.parts.store.purge(what, purge.dry_run).await.map_err(failed)?;
+            Ok(Purged { objects, blobs, bytes, dry_run: purge.dry_run })
+        })
+    }
+
+    fn pin(&self, pin: Pin) -> Answer<'_, Pinned> {
+        Box::pin(async move {
+            let key = self.key(&pin.url)?;
+            let objects = self.parts.store.lookup(key.hash()).await.map_err(failed)?;
+            if objects.is_empty() {
+                return Err(Failure::Absent(format!("nothing is stored for {}", pin.url)));
+            }
+            let mut pinned = Pinned::default();
+            for object in objects.iter().filter(|object| self.parts.store.pin(object.meta.blob, pin.pinned)) {
+                pinned.blobs += 1;
+                pinned.bytes += object.meta.len.unwrap_or(0);
+            }
+            Ok(pinned)
+        })
+    }
+
+    fn reload(&self) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let parts = self.parts.clone();
+            let reloaded = tokio::task::spawn_blocking(move || parts.reload()).await;
+            reloaded.map_err(|error| Failure::Failed(error.to_string()))?.map_err(Failure::Invalid)
+        })
+    }
+
+    fn record(&self, act: &Act<'_>) {
+        let Act { at, who, action, target, outcome } = *act;
+        self.parts.log.administration(&log::Administration { at, who, action, target, outcome });
+    }
+}
+
+fn failed(error: store::Error) -> Failure {
+    match error {
+        store::Error::Full { .. } | store::Error::Degraded | store::Error::Closed => Failure::Unavailable(error.to_string()),
+        error => Failure::Failed(error.to_string()),
+    }
+}
+
+/// Addresses under which clients may reach this machine; link-local ones need a scope that no policy can carry.
+fn reachable(own: &upstream::Own) -> Vec<String> {
+    let usable = |address: &&IpAddr| match address {
+        IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local(),
+        IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local(),
+    };
+    own.addresses.iter().filter(usable).map(IpAddr::to_string).collect()
+}
+
+fn fill(filling: crate::cache::Filling) -> Fill {
+    Fill {
+        name: filling.name.into(),
+        upstream: Some(filling.source.into()),
+        len: filling.len,
+        present_bytes: filling.present,
+        bytes_per_second: filling.bytes_per_second,
+        readers: filling.readers,
+        running_seconds: filling.running.as_secs(),
+    }
+}
+
+fn upstream(health: upstream::UpstreamHealth) -> Upstream {
+    Upstream {
+        name: health.name.to_string(),
+        kind: health.kind.as_str().to_owned(),
+        url: health.url,
+        healthy: health.state == upstream::State::Healthy,
+        since_seconds: None,
+        last_error: health.last_error,
+        latency_ms: health.latency.map(|latency| latency.as_secs_f64() * 1000.0),
+        connections: health.connections_in_use + health.connections_idle,
+    }
+}
+
+fn degraded(stats: &store::Stats) -> Option<String> {
+    match stats.state {
+        store::State::Working => None,
+        store::State::Full => Some("no room, and nothing that could be evicted: content is passed on without storing".to_owned()),
+        store::State::Degraded => Some("writing to the disk fails: content is passed on without storing".to_owned()),
+    }
+}
+
+/// The last refusals and failures together, newest first.
+fn events(access_log: &log::AccessLog) -> Vec<Event> {
+    let of = |kind, remembered: Vec<log::Remembered>| remembered.into_iter().map(move |remembered| event(kind, remembered));
+    let refused = of(EventKind::Refusal, access_log.refused());
+    let mut events: Vec<Event> = refused.chain(of(EventKind::Error, access_log.failed())).collect();
+    events.sort_by_key(|event| std::cmp::Reverse(event.at_ms));
+    events
+}
+
+fn event(kind: EventKind, remembered: log::Remembered) -> Event {
+    let at = remembered.at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Event {
+        at_ms: u64::try_from(at.as_millis()).unwrap_or(u64::MAX),
+        kind,
+        client: remembered.client.to_string(),
+        status: remembered.status,
+        reason: remembered.reason.to_owned(),
+        what: remembered.what,
+        detail: remembered.detail.map(String::from),
+    }
+}
+
+fn listing(listed: store::Listed) -> Listed {
+    let meta = &listed.object.meta;
+    let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    Listed {
+        key: meta.key.text().to_owned(),
+        status: meta.status.as_u16(),
+        len: meta.len,
+        present_bytes: listed.present,
+        complete: listed.complete,
+        pinned: listed.pinned,
+        verified: matches!(meta.trust, Trust::Verified(_)),
+        source: meta.source.to_string(),
+        stored_at: seconds(meta.response_time),
+    }
+}
+
+fn page_text(Page(key, object): Page) -> String {
+    format!("{key:?}-{:x}", object.0)
+}
+
+fn page(text: &str) -> Result<Page, Failure> {
+    let invalid = || Failure::Invalid(format!("{text}: not the `next` of a page"));
+    let (key, object) = text.split_once('-').ok_or_else(invalid)?;
+    let key = u128::from_str_radix(key, 16).map_err(|_| invalid())?;
+    let object = u64::from_str_radix(object, 16).map_err(|_| invalid())?;
+    Ok(Page(KeyHash(key.to_be_bytes()), ObjectId(object)))
+}
+
+/// Fills shown at once.
+const SHOWN_MAX: usize = 50;

@@ -1,0 +1,59 @@
+//! What changes while weir runs: rules, upstreams, certificates, bounds. Everything new is checked before anything old is replaced.
+
+use std::sync::{Arc, Weak};
+
+use arc_swap::ArcSwap;
+
+use super::Parts;
+use crate::{
+    classify::{self, Policy},
+    config::Config,
+    metrics::ReloadOutcome,
+    upstream::{self, Own},
+};
+
+/// The doors' rules with what is known only at run time.
+pub(super) fn policy(config: &Config, own: &Own, node: &str) -> Policy {
+    let own_ports = own.listening.iter().map(|address| address.port()).collect();
+    Policy::new(&classify::Config { own_ports, ..config.policy.clone() }, node)
+}
+
+/// The upstreams' settings with what is known only at run time. Redirects ask the policy in force at that moment.
+pub(super) fn upstreams(config: &Config, own: &Own, policy: &Arc<ArcSwap<Policy>>) -> upstream::Config {
+    let policy = policy.clone();
+    let allow = Arc::new(move |origin: &crate::key::Origin| policy.load().allows(origin));
+    let redirects = upstream::Redirects { allow, ..config.upstream.redirects.clone() };
+    upstream::Config { own: own.clone(), redirects, ..config.upstream.clone() }
+}
+
+impl Parts {
+    /// Reads the configuration again. On an error, which names every problem on a line of its own, the old one stays in force.
+    pub(super) fn reload(&self) -> Result<(), String> {
+        let outcome = self.try_reload();
+        match &outcome {
+            Ok(()) => tracing::info!("configuration reloaded"),
+            Err(problems) => tracing::error!("configuration not reloaded, the old one stays: {problems}"),
+        }
+        let label = if outcome.is_ok() { ReloadOutcome::Applied } else { ReloadOutcome::Refused };
+        self.metrics.process.reloads[label].inc();
+        outcome
+    }
+
+    fn try_reload(&self) -> Result<(), String> {
+        let new = Config::load(&self.sources).map_err(|problems| problems.to_string())?;
+        self.certificates
+            .reload(&new.listener.certificates)
+            .map_err(|errors| errors.iter().map(|error| format!("{error}\n")).collect::<String>())?;
+        if let Some(admin) = self.admin.get().and_then(Weak::upgrade) {
+            admin.reload(&new.admin).map_err(|error| error.to_string())?;
+        }
+        self.upstreams.reload(upstreams(&new, &self.own, &self.policy)).map_err(|error| error.to_string())?;
+        for setting in self.config.load().needs_restart(&new) {
+            tracing::warn!("{setting} changes at the next start only");
+        }
+        self.cache.reload(new.cache.clone());
+        self.proxy.reload(new.proxy.clone(), policy(&new, &self.own, &self.node));
+        self.config.store(Arc::new(new));
+        Ok(())
+    }
+}
