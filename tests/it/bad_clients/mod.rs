@@ -125,6 +125,23 @@ async fn pipelined_requests_are_answered_in_order() {
     }
 }
 
+#[tokio::test]
+async fn a_client_that_pipelines_and_never_reads_is_held_back() {
+    let scene = Scene::new("").await;
+    scene.serves_as_before().await;
+    let mut client = scene.weir.client().await;
+    let asks = "GET /a HTTP/1.1\r\nHost: cdn.test\r\n\r\n".repeat(10_000);
+    // What weir does not read stays with the client: the send never ends, and that is the bound.
+    let sent = tokio::time::timeout(std::time::Duration::from_secs(2), client.wire.send(asks.repeat(50))).await;
+    assert!(
+        sent.is_err() || sent.is_ok_and(|sent| sent.is_err()),
+        "weir took 19 MB of requests from a client that reads nothing"
+    );
+    scene.serves_as_before().await;
+    client.abort();
+    scene.serves_as_before().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn aborted_downloads_leave_nothing_behind() {
     let scene = Scene::new("").await;

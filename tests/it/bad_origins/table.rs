@@ -49,7 +49,7 @@ fn framing(content: &Content) -> Vec<Row> {
     let all = Step::Body(content.clone(), 0, LEN);
     let plain = good.clone().without_ranges();
     let (long, short, trailing) = (all.clone(), all.clone(), all.clone());
-    let (both, drip) = (content.clone(), Content::new("before", LEN));
+    let (both, drip) = (content.clone(), content.clone());
     vec![
         whole(
             "no length: the connection's end ends the body",
@@ -112,10 +112,11 @@ fn framing(content: &Content) -> Vec<Row> {
             &[BadGateway, Cut],
         ),
         whole(
-            "a few bytes at a time",
+            "drips",
             tampered(&plain, move |_, a| {
-                let steps = (0..20).flat_map(|n| [Step::Body(drip.clone(), n * (LEN / 20), (n + 1) * (LEN / 20))]);
-                a.only(steps.collect::<Vec<_>>())
+                let drops = (0..200).map(|n| Step::Body(drip.clone(), n, n + 1));
+                let paced = Answer { rate: Some(2_000_000), ..a };
+                paced.only(drops.chain([Step::Body(drip.clone(), 200, LEN)]).collect::<Vec<_>>())
             }),
             &[Right],
         ),
