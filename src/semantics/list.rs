@@ -10,11 +10,20 @@ pub(super) fn of<'a>(fields: &'a HeaderMap, name: &HeaderName) -> impl Iterator<
 /// The non-empty members of one line. A quoted string that never ends takes the rest of the line with it,
 /// so that nothing inside it is ever read as a member.
 pub(super) fn members(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    split(line, true)
+}
+
+/// The members of a list of entity tags, in which a backslash is a character like any other (RFC 9110 §8.8.3).
+pub(super) fn tags<'a>(fields: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    fields.get_all(name).into_iter().flat_map(|line| split(line.as_bytes(), false))
+}
+
+fn split(line: &[u8], escapes: bool) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(line);
     std::iter::from_fn(move || {
         loop {
             let line = rest?;
-            let end = member_end(line);
+            let end = member_end(line, escapes);
             rest = line.get(end + 1..);
             let member = line[..end].trim_ascii();
             if !member.is_empty() {
@@ -30,12 +39,12 @@ pub(super) fn has_token(fields: &HeaderMap, name: &HeaderName, token: &str) -> b
 }
 
 /// Where the first member ends: at a comma outside quotes, or at the end of the line.
-fn member_end(line: &[u8]) -> usize {
+fn member_end(line: &[u8], escapes: bool) -> usize {
     let (mut quoted, mut escaped) = (false, false);
     for (at, &byte) in line.iter().enumerate() {
         match byte {
             _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
+            b'\\' if quoted && escapes => escaped = true,
             b'"' => quoted = !quoted,
             b',' if !quoted => return at,
             _ => {}

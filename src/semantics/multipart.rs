@@ -79,3 +79,8 @@ pub fn parse(content_type: &HeaderValue, body: &[u8]) -> Result<Vec<Part>, Multi
     let _ = (content_type, body, ContentRange::parse);
     unimplemented!()
 }
+
+pub(super) fn is_byteranges(content_type: &HeaderValue) -> bool {
+    let _ = content_type;
+    unimplemented!()
+}

@@ -1,10 +1,14 @@
 //! Byte ranges (RFC 9110 §14): what a request asks for, what that means for content of a known length, and `Content-Range`.
 
-use std::fmt;
+use std::{fmt, num::NonZeroUsize};
 
-use http::{HeaderMap, HeaderValue};
+use http::{
+    HeaderMap, HeaderValue,
+    header::{CONTENT_RANGE, RANGE},
+};
+use http_range_header::{RangeRejected, RangeUnsatisfiableError, SyntacticallyCorrectRange, parse_range_header_with_max_ranges};
 
-use crate::piece::ByteRange;
+use crate::{piece::ByteRange, semantics::list};
 
 /// What to make of several `Range` lines in one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,80 +104,394 @@ impl RangeSet {
     /// The ranges that `request` asks for; `None` when it asks for none, or in a way that a server ignores:
     /// another unit, invalid syntax, repeated lines (RFC 9110 §14.2).
     pub fn of(request: &HeaderMap, lines: RepeatedLines) -> Option<Self> {
-        let _ = (request, lines);
-        unimplemented!()
+        let mut all = request.get_all(RANGE).into_iter();
+        let first = all.next()?;
+        let value = match (all.last(), lines) {
+            (None, _) => first,
+            (Some(last), RepeatedLines::Last) => last,
+            (Some(_), RepeatedLines::Ignore) => return None,
+        };
+        Self::parse(value.as_bytes())
+    }
+
+    /// Parses one field value; `None` when a server ignores it.
+    pub fn parse(value: &[u8]) -> Option<Self> {
+        if let Some(spec) = closed(value) {
+            return Some(Self::One(spec));
+        }
+        match parse_range_header_with_max_ranges(std::str::from_utf8(value).ok()?, PARSED_MAX) {
+            Ok(parsed) => {
+                let specs: Vec<RangeSpec> = parsed.into_ranges().into_iter().map(RangeSpec::from).collect();
+                Some(if let [spec] = specs[..] { Self::One(spec) } else { Self::Many(specs) })
+            }
+            Err(RangeUnsatisfiableError::Rejected(RangeRejected::TooMany)) => Some(Self::Excessive),
+            Err(_) => None,
+        }
     }
 
     /// What the set selects of content `len` bytes long (RFC 9110 §14.1.2, §15.5.17).
     pub fn resolve(&self, len: u64, limits: &RangeLimits) -> Resolved {
-        let _ = (len, limits);
-        unimplemented!()
+        let specs = match self {
+            Self::One(spec) => std::slice::from_ref(spec),
+            Self::Many(specs) => specs,
+            Self::Excessive => return limits.excess.resolved(),
+        };
+        // A suffix of nothing is satisfiable and empty, which no 206 can say (RFC 9110 §14.1.2, §14.4): all of nothing is sent.
+        if len == 0 && specs.iter().any(|spec| matches!(spec, RangeSpec::Suffix(suffix) if *suffix > 0)) {
+            return Resolved::Whole;
+        }
+        if let [spec] = specs {
+            return spec.resolve(len).map_or(Resolved::Unsatisfiable, Resolved::Part);
+        }
+        let ranges: Vec<ByteRange> = specs.iter().filter_map(|spec| spec.resolve(len)).collect();
+        match ranges[..] {
+            [] => Resolved::Unsatisfiable,
+            // RFC 9110 §15.3.7.2: one satisfiable range needs no multipart.
+            [range] => Resolved::Part(range),
+            _ if specs.len() > limits.ranges_max || overlaps(&ranges) > limits.overlaps_max => limits.excess.resolved(),
+            _ => Resolved::Parts(ranges),
+        }
     }
 
     /// The one range that may be sent on as it came while the length is unknown.
     pub fn single(&self) -> Option<RangeSpec> {
-        unimplemented!()
+        match self {
+            Self::One(spec) => Some(*spec),
+            Self::Many(_) | Self::Excessive => None,
+        }
+    }
+}
+
+impl Excess {
+    fn resolved(self) -> Resolved {
+        match self {
+            Self::Whole => Resolved::Whole,
+            Self::Refuse => Resolved::Unsatisfiable,
+        }
     }
 }
 
 impl RangeSpec {
-    /// The bytes meant of content `len` bytes long; `None` when unsatisfiable (RFC 9110 §14.1.2).
+    /// The bytes meant of content `len` bytes long; `None` when unsatisfiable or empty (RFC 9110 §14.1.2).
     pub fn resolve(&self, len: u64) -> Option<ByteRange> {
-        let _ = len;
-        unimplemented!()
+        match *self {
+            Self::From(first) => ByteRange::new(first, len),
+            Self::Closed(first, last) => ByteRange::new(first, last.saturating_add(1).min(len)),
+            Self::Suffix(suffix) => ByteRange::new(len.saturating_sub(suffix), len),
+        }
     }
 
-    /// The bytes asked for whatever the length turns out to be (the end may lie past it); `None` for a suffix.
+    /// The first byte asked for, whatever the length turns out to be; `None` for a suffix.
     pub fn start(&self) -> Option<u64> {
-        unimplemented!()
+        match *self {
+            Self::From(first) | Self::Closed(first, _) => Some(first),
+            Self::Suffix(_) => None,
+        }
+    }
+
+    /// The bytes asked for, if both ends are named; the end may lie past that of the content.
+    pub fn bounds(&self) -> Option<ByteRange> {
+        match *self {
+            Self::Closed(first, last) => ByteRange::new(first, last.saturating_add(1)),
+            Self::From(_) | Self::Suffix(_) => None,
+        }
     }
 
     /// The `Range` field that asks for this.
     pub fn to_value(&self) -> HeaderValue {
-        unimplemented!()
+        value(self)
     }
 }
 
-/// `bytes=a-b` for a range of known bounds.
-pub fn range_value(range: ByteRange) -> HeaderValue {
-    let _ = range;
-    unimplemented!()
+impl From<SyntacticallyCorrectRange> for RangeSpec {
+    fn from(range: SyntacticallyCorrectRange) -> Self {
+        match range {
+            SyntacticallyCorrectRange::FromStart(first) => Self::From(first),
+            SyntacticallyCorrectRange::FromLast(suffix) => Self::Suffix(suffix),
+            SyntacticallyCorrectRange::Indexed(first, last) => Self::Closed(first, last),
+        }
+    }
 }
 
 impl fmt::Display for RangeSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let _ = f;
-        unimplemented!()
+        match self {
+            Self::From(first) => write!(f, "bytes={first}-"),
+            Self::Closed(first, last) => write!(f, "bytes={first}-{last}"),
+            Self::Suffix(suffix) => write!(f, "bytes=-{suffix}"),
+        }
     }
+}
+
+/// `bytes=a-b`, the `Range` field that asks for exactly these bytes.
+pub fn range_value(range: ByteRange) -> HeaderValue {
+    value(&RangeSpec::Closed(range.start, range.end - 1))
 }
 
 impl ContentRange {
     /// The field of a response; `Ok(None)` when there is none.
     pub fn of(response: &HeaderMap) -> Result<Option<Self>, ContentRangeError> {
-        let _ = response;
-        unimplemented!()
+        let mut lines = response.get_all(CONTENT_RANGE).into_iter();
+        match (lines.next(), lines.next()) {
+            (None, _) => Ok(None),
+            (Some(value), None) => Self::parse(value.as_bytes()).map(Some),
+            (Some(_), Some(_)) => Err(ContentRangeError::Repeated),
+        }
     }
 
-    /// Parses one field value strictly.
+    /// Parses one field value strictly (RFC 9110 §14.4): a response that says it otherwise is not combined with anything.
     pub fn parse(value: &[u8]) -> Result<Self, ContentRangeError> {
-        let _ = value;
-        unimplemented!()
+        let (unit, rest) = halves(value, b' ').ok_or(ContentRangeError::Malformed)?;
+        if !unit.eq_ignore_ascii_case(b"bytes") {
+            return Err(ContentRangeError::Unit);
+        }
+        let (range, len) = halves(rest, b'/').ok_or(ContentRangeError::Malformed)?;
+        let number = |text| list::digits(text).filter(|&number| number < u64::MAX).ok_or(ContentRangeError::Malformed);
+        let len = if len == b"*" { None } else { Some(number(len)?) };
+        match (range, len) {
+            (b"*", Some(len)) => return Ok(Self::Unsatisfied { len }),
+            (b"*", None) => return Err(ContentRangeError::Malformed),
+            _ => {}
+        }
+        let (first, last) = halves(range, b'-').ok_or(ContentRangeError::Malformed)?;
+        let end = number(last)? + 1;
+        let range = ByteRange::new(number(first)?, end).ok_or(ContentRangeError::Contradiction)?;
+        if len.is_some_and(|len| end > len) {
+            return Err(ContentRangeError::Contradiction);
+        }
+        Ok(Self::Satisfied { range, len })
     }
 
     /// Whether a `Content-Length` of this many bytes fits what the range says.
     pub fn fits_length(&self, content_length: u64) -> bool {
-        let _ = content_length;
-        unimplemented!()
+        match self {
+            Self::Satisfied { range, .. } => range.len() == content_length,
+            Self::Unsatisfied { .. } => true,
+        }
     }
 
     pub fn to_value(&self) -> HeaderValue {
-        unimplemented!()
+        value(self)
     }
 }
 
 impl fmt::Display for ContentRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let _ = f;
-        unimplemented!()
+        match self {
+            Self::Satisfied { range, len: Some(len) } => write!(f, "bytes {}-{}/{len}", range.start, range.end - 1),
+            Self::Satisfied { range, len: None } => write!(f, "bytes {}-{}/*", range.start, range.end - 1),
+            Self::Unsatisfied { len } => write!(f, "bytes */{len}"),
+        }
+    }
+}
+
+/// `bytes=a-b` and nothing else: what update clients send, read without allocating.
+fn closed(value: &[u8]) -> Option<RangeSpec> {
+    let (first, last) = halves(value.strip_prefix(b"bytes=")?, b'-')?;
+    let (first, last) = (list::digits(first)?, list::digits(last)?);
+    (first <= last).then_some(RangeSpec::Closed(first, last))
+}
+
+/// What stands before and after the first `separator`.
+fn halves(text: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
+    let at = text.iter().position(|&byte| byte == separator)?;
+    Some((&text[..at], &text[at + 1..]))
+}
+
+/// How many of the ranges begin inside one that begins no later.
+fn overlaps(ranges: &[ByteRange]) -> usize {
+    let mut sorted = ranges.to_vec();
+    sorted.sort();
+    let mut end = 0;
+    let mut overlaps = 0;
+    for range in sorted {
+        overlaps += usize::from(range.start < end);
+        end = end.max(range.end);
+    }
+    overlaps
+}
+
+fn value(text: &impl fmt::Display) -> HeaderValue {
+    HeaderValue::try_from(text.to_string()).expect("invariant: letters, digits and punctuation of ASCII")
+}
+
+/// How many ranges are read before the request is called excessive, whatever the limits say.
+const PARSED_MAX: NonZeroUsize = NonZeroUsize::new(256).expect("256 is not zero");
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::semantics::testing::fields;
+
+    fn resolve(value: &str, len: u64) -> Option<Resolved> {
+        RangeSet::parse(value.as_bytes()).map(|set| set.resolve(len, &RangeLimits::default()))
+    }
+
+    fn range(start: u64, end: u64) -> ByteRange {
+        ByteRange::new(start, end).unwrap()
+    }
+
+    fn part(start: u64, end: u64) -> Option<Resolved> {
+        Some(Resolved::Part(range(start, end)))
+    }
+
+    #[test]
+    fn the_examples_of_the_rfc() {
+        // RFC 9110 §14.1.2, for a representation of 10,000 bytes.
+        assert_eq!(resolve("bytes=0-499", 10_000), part(0, 500));
+        assert_eq!(resolve("bytes=500-999", 10_000), part(500, 1000));
+        assert_eq!(resolve("bytes=-500", 10_000), part(9500, 10_000));
+        assert_eq!(resolve("bytes=9500-", 10_000), part(9500, 10_000));
+        assert_eq!(resolve("bytes=0-0,-1", 10_000), Some(Resolved::Parts(vec![range(0, 1), range(9999, 10_000)])));
+        assert_eq!(
+            resolve("bytes= 0-999, 4500-5499, -1000", 10_000),
+            Some(Resolved::Parts(vec![range(0, 1000), range(4500, 5500), range(9000, 10_000)]))
+        );
+        assert_eq!(
+            resolve("bytes=500-600,601-999", 10_000),
+            Some(Resolved::Parts(vec![range(500, 601), range(601, 1000)])),
+            "adjacent ranges are not merged"
+        );
+    }
+
+    #[test]
+    fn the_edges_of_the_content() {
+        assert_eq!(resolve("bytes=0-", 1), part(0, 1));
+        assert_eq!(resolve("bytes=0-99999999999999999999999", 10), part(0, 10));
+        assert_eq!(resolve("bytes=9-", 10), part(9, 10));
+        assert_eq!(resolve("bytes=10-", 10), Some(Resolved::Unsatisfiable));
+        assert_eq!(resolve("bytes=10-20", 10), Some(Resolved::Unsatisfiable));
+        assert_eq!(resolve("bytes=-11", 10), part(0, 10));
+        assert_eq!(resolve("bytes=-0", 10), Some(Resolved::Unsatisfiable));
+        assert_eq!(resolve("bytes=0-0", 0), Some(Resolved::Unsatisfiable));
+        assert_eq!(resolve("bytes=-1", 0), Some(Resolved::Whole));
+        assert_eq!(resolve("bytes=0-1,20-30", 10), part(0, 2), "one satisfiable range of several is sent alone");
+        assert_eq!(resolve("bytes=20-30,40-", 10), Some(Resolved::Unsatisfiable));
+        assert_eq!(resolve("BYTES=5-6", 10), part(5, 7));
+    }
+
+    #[test]
+    fn what_is_no_valid_range_is_ignored() {
+        for value in [
+            "bytes=5-4",
+            "bytes=",
+            "bytes=-",
+            "bytes=a-b",
+            "items=0-4",
+            "bytes",
+            "0-4",
+            "bytes=0-4, 9-8",
+            "bytes=0 -4",
+            "bytes=+0-4",
+            "bytes=0-4-5",
+            "\u{e9}",
+            "",
+        ] {
+            assert_eq!(resolve(value, 10), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn several_lines_are_invalid_or_mean_the_last() {
+        let request = fields(&[("range", "bytes=0-1"), ("range", "bytes=2-3"), ("range", "bytes=4-5")]);
+        assert_eq!(RangeSet::of(&request, RepeatedLines::Ignore), None);
+        assert_eq!(RangeSet::of(&request, RepeatedLines::Last), Some(RangeSet::One(RangeSpec::Closed(4, 5))));
+        assert_eq!(RangeSet::of(&fields(&[]), RepeatedLines::Last), None);
+    }
+
+    #[test]
+    fn an_excessive_request_gets_everything_or_nothing() {
+        let many = |count: u64| (0..count).map(|at| format!("{}-{}", at * 2, at * 2)).collect::<Vec<_>>().join(",");
+        let limits = |excess| RangeLimits { excess, ..RangeLimits::default() };
+        let resolve = |ranges: &str, excess| {
+            RangeSet::parse(format!("bytes={ranges}").as_bytes()).unwrap().resolve(10_000, &limits(excess))
+        };
+        assert!(matches!(resolve(&many(64), Excess::Whole), Resolved::Parts(parts) if parts.len() == 64));
+        for excessive in [many(65), many(5000), "0-9,0-9,0-9,0-9".to_owned(), "0-,1-,2-,3-".to_owned()] {
+            assert_eq!(resolve(&excessive, Excess::Whole), Resolved::Whole);
+            assert_eq!(resolve(&excessive, Excess::Refuse), Resolved::Unsatisfiable);
+        }
+        assert!(matches!(resolve("0-9,5-14,10-19", Excess::Whole), Resolved::Parts(_)), "two overlaps are tolerated");
+    }
+
+    #[test]
+    fn a_range_is_sent_on_as_it_came() {
+        for value in ["bytes=0-4", "bytes=7-", "bytes=-5"] {
+            assert_eq!(RangeSet::parse(value.as_bytes()).unwrap().single().unwrap().to_value(), value);
+        }
+        assert_eq!(RangeSet::parse(b"bytes=0-1,3-4").unwrap().single(), None);
+        assert_eq!(range_value(range(0, 5)), "bytes=0-4");
+    }
+
+    #[test]
+    fn content_range_is_read_strictly() {
+        let satisfied = |range, len| Ok(ContentRange::Satisfied { range, len });
+        for (value, expected) in [
+            ("bytes 42-1233/1234", satisfied(range(42, 1234), Some(1234))),
+            ("bytes 42-1233/*", satisfied(range(42, 1234), None)),
+            ("bytes */1234", Ok(ContentRange::Unsatisfied { len: 1234 })),
+            ("bytes 4-9/10", satisfied(range(4, 10), Some(10))),
+            ("bytes */*", Err(ContentRangeError::Malformed)),
+            ("bytes 4-9/9", Err(ContentRangeError::Contradiction)),
+            ("bytes 9-4/10", Err(ContentRangeError::Contradiction)),
+            ("bytes 0-18446744073709551615/*", Err(ContentRangeError::Malformed)),
+            ("bytes  0-4/10", Err(ContentRangeError::Malformed)),
+            ("bytes 0-4/10 ", Err(ContentRangeError::Malformed)),
+            ("bytes 0-4", Err(ContentRangeError::Malformed)),
+            ("bytes -4/10", Err(ContentRangeError::Malformed)),
+            ("bytes=0-4/10", Err(ContentRangeError::Malformed)),
+            ("exampleunit 1.2-4.3/25", Err(ContentRangeError::Unit)),
+            ("", Err(ContentRangeError::Malformed)),
+        ] {
+            assert_eq!(ContentRange::parse(value.as_bytes()), expected, "{value}");
+            if let Ok(parsed) = expected {
+                assert_eq!(parsed.to_value(), value);
+            }
+        }
+        let twice = fields(&[("content-range", "bytes 0-4/10"), ("content-range", "bytes 0-4/10")]);
+        assert_eq!(ContentRange::of(&twice), Err(ContentRangeError::Repeated));
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics(value in prop::collection::vec(any::<u8>(), 0..60), near in "bytes[= ]?[0-9,*/ -]{0,50}", len in any::<u64>()) {
+            for value in [value, near.into_bytes()] {
+                let _ = ContentRange::parse(&value);
+                if let Some(set) = RangeSet::parse(&value) {
+                    let _ = set.resolve(len, &RangeLimits::default());
+                }
+            }
+        }
+
+        /// A specification picks the same bytes of an array as the words of RFC 9110 §14.1.2 do.
+        #[test]
+        fn a_range_selects_what_the_words_of_the_rfc_select(first in 0u64..30, last in 0u64..30, kind in 0..3, len in 0u64..20) {
+            let content: Vec<u8> = (0..len as u8).collect();
+            let (text, chosen): (String, Vec<u8>) = match kind {
+                0 => (format!("bytes={first}-"), content.iter().copied().skip(first as usize).collect()),
+                1 => (format!("bytes=-{first}"), content.iter().copied().skip(content.len().saturating_sub(first as usize)).collect()),
+                _ => {
+                    let inside = |byte: &u8| u64::from(*byte) >= first && u64::from(*byte) <= last;
+                    (format!("bytes={first}-{last}"), content.iter().copied().filter(inside).collect())
+                }
+            };
+            match resolve(&text, len) {
+                None => prop_assert!(kind == 2 && last < first),
+                Some(Resolved::Part(range)) => prop_assert_eq!(&content[range.start as usize..range.end as usize], &chosen[..]),
+                Some(Resolved::Unsatisfiable) => prop_assert!(chosen.is_empty()),
+                Some(Resolved::Whole) => prop_assert!(kind == 1 && len == 0),
+                Some(other) => prop_assert!(false, "{:?}", other),
+            }
+        }
+
+        /// The path without allocation and the full parser read the same.
+        #[test]
+        fn the_fast_path_agrees_with_the_full_parser(first in any::<u64>(), last in any::<u64>()) {
+            let text = format!("bytes={first}-{last}");
+            let full = parse_range_header_with_max_ranges(&text, PARSED_MAX).ok().map(|parsed| RangeSpec::from(parsed.into_ranges()[0]));
+            prop_assert_eq!(RangeSet::parse(text.as_bytes()).and_then(|set| set.single()), full);
+        }
     }
 }

@@ -125,7 +125,12 @@ pub fn same_strong(a: &HeaderMap, b: &HeaderMap) -> bool {
 /// synchronization issues unlikely".
 fn is_strong_date(modified: SystemTime, response: &HeaderMap) -> bool {
     let date = single(response, &DATE).and_then(fields::parse_date);
-    date.and_then(|date| date.duration_since(modified).ok()).is_some_and(|since| since >= STRONG_DATE_AGE)
+    date.is_some_and(|date| is_long_before(modified, date))
+}
+
+/// Whether `modified` is far enough before `date` to be strong.
+pub(super) fn is_long_before(modified: SystemTime, date: SystemTime) -> bool {
+    date.duration_since(modified).is_ok_and(|since| since >= STRONG_DATE_AGE)
 }
 
 /// The 60 s that RFC 7232 §2.2.2 named for two clocks; RFC 9110 leaves the figure out and keeps the rule.
@@ -134,7 +139,7 @@ const STRONG_DATE_AGE: Duration = Duration::from_secs(60);
 const WEAK: &[u8] = b"W/";
 
 /// RFC 9110 §8.8.3: an optional `W/`, then `etagc` between quotes. Neither quotes nor controls nor spaces are `etagc`.
-pub(super) fn is_tag(value: &[u8]) -> bool {
+fn is_tag(value: &[u8]) -> bool {
     let inner = opaque(value).strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
     inner.is_some_and(|inner| inner.iter().all(|&byte| byte > b' ' && byte != b'"' && byte != 0x7f))
 }
