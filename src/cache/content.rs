@@ -199,6 +199,7 @@ impl Content {
         let (at, end) = range.map_or((0, state.len.unwrap_or(u64::MAX)), |range| (range.start, range.end));
         let id = state.id();
         state.readers.insert(id, Interest { at, end });
+        state.grace = Instant::now();
         let ahead = client.map_or(0, |client| state.read_ahead(client, at, end));
         Reader { content: self.clone(), id, at, end, ahead, failures: state.failures, rereads: 0, lingers: true }
     }
@@ -258,6 +259,19 @@ impl Content {
         }
     }
 
+    /// Waits until nobody needs the window of an unstored run any more, so that the run may go.
+    pub(super) async fn drained(&self, id: u64) {
+        let deadline = Instant::now() + self.hub.config().reader_timeout;
+        loop {
+            let mut consumed = std::pin::pin!(self.consumed.notified());
+            consumed.as_mut().enable();
+            let needed = self.lock().needs_window(id);
+            if !needed || tokio::time::timeout_at(deadline, consumed).await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Where run `id` shall end, as planned or as shortened since.
     pub(super) fn run_end(&self, id: u64) -> Option<u64> {
         self.lock().runs.iter().find(|run| run.id == id).and_then(|run| run.end)
@@ -290,10 +304,14 @@ impl Content {
             let lost = ByteRange { start: run.at, end: run.end.unwrap_or(u64::MAX).max(run.at + 1) };
             state.failure = Some((lost, error));
         }
+        let idle = state.runs.is_empty();
         drop(state);
         self.changed.notify_waiters();
         if self.blob.is_complete() {
             verify::start(&self.hub, self.blob.clone(), self.object.clone());
+        } else if idle && self.binding.is_none() {
+            // Nothing can ever complete it.
+            self.hub.store.remove(&self.object);
         }
     }
 
@@ -315,10 +333,11 @@ impl Content {
             let len = until.min(reader.end) - reader.at;
             return Step::Read(len.min(READ_LEN) as usize);
         }
-        if state.brings(reader.at) {
+        let resumable = self.binding.is_some();
+        if state.brings(reader.at, if resumable { FAR } else { u64::MAX }) {
             return Step::Wait;
         }
-        if let Some(error) = state.why_not(reader, self.binding.is_some()) {
+        if let Some(error) = state.why_not(reader, resumable) {
             return Step::Failed(error);
         }
         if state.runs.len() >= RUNS_MAX {
@@ -332,7 +351,8 @@ impl Content {
     fn start_runs(self: &Arc<Self>, mut state: MutexGuard<'_, State>, reader: &Reader) {
         let Some(wanted) = state.wanted_by(reader) else { return };
         let pace = Pace { level: self.gain.level(), segment_len: self.hub.config().segment_len };
-        let running: Vec<Running> = state.runs.iter().map(|run| Running { at: run.at, end: run.end }).collect();
+        let near = |run: &&Run| state.brings(reader.at, FAR) || !(run.at..run.end.unwrap_or(u64::MAX)).contains(&reader.at);
+        let running: Vec<Running> = state.runs.iter().filter(near).map(|run| Running { at: run.at, end: run.end }).collect();
         let missing = self.blob.missing(wanted);
         let requests = plan::next_requests(wanted, &missing, &running, pace);
         let room = RUNS_MAX.saturating_sub(state.runs.len());
@@ -374,9 +394,10 @@ impl State {
         self.runs.iter().find_map(|run| run.take(at, end))
     }
 
-    /// Whether a running request will bring the byte at `offset`.
-    fn brings(&self, offset: u64) -> bool {
-        self.runs.iter().any(|run| run.at <= offset && run.end.is_none_or(|end| offset < end))
+    /// Whether a running request will bring the byte at `offset`, and is no more than `far` bytes away from it.
+    fn brings(&self, offset: u64, far: u64) -> bool {
+        let mut runs = self.runs.iter();
+        runs.any(|run| run.at <= offset && run.end.is_none_or(|end| offset < end) && offset - run.at <= far)
     }
 
     /// Why no request for the next byte of `reader` is started.
@@ -418,6 +439,12 @@ impl State {
         }
         let run = &self.runs[index];
         if run.end.is_some_and(|end| run.at >= end) { Onward::Stop } else { Onward::Continue }
+    }
+
+    /// Whether a reader is within the window of run `id`.
+    fn needs_window(&self, id: u64) -> bool {
+        let Some(run) = self.runs.iter().find(|run| run.id == id) else { return false };
+        self.readers.values().any(|reader| reader.end > run.floor() && (run.floor()..run.at).contains(&reader.at))
     }
 
     /// `None` while the run has to wait.
@@ -646,6 +673,9 @@ const READ_LEN: u64 = 128 << 10;
 const WINDOW_KEPT: usize = 512 << 10;
 /// The most an unstored run holds for its readers.
 const WINDOW_MAX: usize = 2 << 20;
+/// A request that is so far away from a byte that is wanted now is not waited for: with 10 Mbit/s it would take longer than
+/// Delivery Optimization waits. The price is that these bytes may come twice.
+const FAR: u64 = 16 << 20;
 /// Requests under way for one content; more are never useful.
 const RUNS_MAX: usize = 64;
 /// Below this a reader's rest is one request anyway.

@@ -102,10 +102,16 @@ impl Fill {
             Answer { body: started.fetched.response.into_body(), skip: 0, end: started.end }
         });
         let result = self.attempts(&mut next).await;
+        let mut unstored = self.writer.is_none();
         if let Some(writer) = self.writer.take()
             && let Err(error) = writer.finish().await
         {
             tracing::debug!(content = %self.content.name, %error, "the store did not keep the end of a run");
+            self.content.unstored(self.id);
+            unstored = true;
+        }
+        if unstored {
+            self.content.drained(self.id).await;
         }
         result
     }
