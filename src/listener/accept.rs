@@ -111,3 +111,16 @@ fn note_panic(ended: Result<(), JoinError>) {
         tracing::error!(%error, "a connection ended in a panic");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_resource_that_ran_out_makes_accepting_pause() {
+        let word = |errno: rustix::io::Errno| exhausted(&errno.into());
+        assert_eq!(word(rustix::io::Errno::MFILE), Some("open-files"));
+        assert_eq!(word(rustix::io::Errno::NOMEM), Some("memory"));
+        assert_eq!(word(rustix::io::Errno::CONNABORTED), None);
+    }
+}

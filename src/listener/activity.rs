@@ -8,7 +8,7 @@ use std::{
     pin::{Pin, pin},
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -38,6 +38,8 @@ pub(super) struct Activity {
     ours: AtomicU32,
     received: AtomicU64,
     sent: AtomicU64,
+    /// The body of a request was not read to its end.
+    unread: Arc<AtomicBool>,
 }
 
 /// How requests lie on the connection.
@@ -95,6 +97,7 @@ impl Activity {
             ours: AtomicU32::new(0),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
+            unread: Arc::default(),
         };
         Arc::new(activity)
     }
@@ -132,6 +135,11 @@ impl Activity {
         if self.blocked.load(Relaxed) == 0 {
             self.blocked.store(self.now(), Relaxed);
         }
+    }
+
+    /// Whether the client may still be sending what nobody is going to read: a request body that was refused, a head that is no head.
+    pub(super) fn leaves_unread(&self) -> bool {
+        self.unread.load(Relaxed) || self.head.load(Relaxed) > 0
     }
 
     /// Bytes received and sent so far.
@@ -195,6 +203,11 @@ impl Activity {
 const CONTROL_FRAMES_MAX: usize = 64;
 
 impl Exchange {
+    /// To be set when the request's body is not read to its end.
+    pub(super) fn unread(&self) -> &Arc<AtomicBool> {
+        &self.activity.unread
+    }
+
     fn wait_for_us(&mut self, is_ours: bool) {
         match (self.is_ours, is_ours) {
             (false, true) => self.activity.ours.fetch_add(1, Relaxed),

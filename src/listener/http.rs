@@ -79,7 +79,7 @@ impl Http {
         let service = service_fn(move |request: Request<Incoming>| {
             let (connection, service, exchange) = (Arc::clone(&connection), Arc::clone(&service), noted.begin());
             async move {
-                let request = request.map(|body| RequestBody::from_client(body, body_stall));
+                let request = request.map(|body| RequestBody::from_client(body, body_stall, exchange.unread()));
                 let response = service.serve(&connection, request).await;
                 Ok::<_, Infallible>(response.map(|body| Watched::new(body, exchange)))
             }

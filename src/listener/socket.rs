@@ -91,3 +91,44 @@ fn prepare(socket: &TcpListener) -> io::Result<()> {
 
 /// Finds out about clients that vanished without a word, in tunnels above all.
 const KEEPALIVE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn handed(address: &str) -> (SocketAddr, TcpListener) {
+        let socket = TcpListener::bind(address).unwrap();
+        (socket.local_addr().unwrap(), socket)
+    }
+
+    #[test]
+    fn inherited_sockets_are_found_by_address_then_by_port() {
+        let (here, there) = (handed("127.0.0.1:0"), handed("127.0.0.1:0"));
+        let (address, port) = (there.0, here.0.port());
+        let mut inherited = Inherited(vec![here, there]);
+        let same = listen(address, false, &mut inherited).unwrap();
+        assert_eq!(same.local_addr().unwrap(), address);
+        let any = listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), false, &mut inherited).unwrap();
+        assert_eq!(any.local_addr().unwrap().port(), port);
+        assert!(inherited.left().is_empty());
+    }
+
+    #[test]
+    fn an_inherited_socket_that_nobody_asks_for_is_left() {
+        let other = handed("127.0.0.1:0");
+        let address = other.0;
+        let mut inherited = Inherited(vec![other]);
+        let own = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), false, &mut inherited).unwrap();
+        assert_ne!(own.local_addr().unwrap(), address);
+        assert_eq!(inherited.left(), [address]);
+    }
+
+    #[test]
+    fn a_port_in_use_is_an_error_unless_it_is_shared() {
+        let mut none = Inherited(Vec::new());
+        let first = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), true, &mut none).unwrap();
+        let address = first.local_addr().unwrap();
+        assert!(listen(address, false, &mut none).is_err());
+        assert!(listen(address, true, &mut none).is_ok());
+    }
+}

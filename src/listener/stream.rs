@@ -1,14 +1,20 @@
 //! The bytes of a client connection on their way in and out.
 
 use std::{
+    future::Future,
     io::{self, IoSlice},
+    mem::MaybeUninit,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    time::Sleep,
+};
 
 use crate::listener::activity::Activity;
 
@@ -98,11 +104,44 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Prefixed<T> {
 pub(super) struct Stream<T> {
     io: T,
     activity: Arc<Activity>,
+    lingering: Option<Lingering>,
+}
+
+/// Closing with bytes unread resets a connection, and the client may lose the answer it has not read yet. So what still comes is read
+/// and thrown away for a while after our end is closed (RFC 9112 §9.6).
+#[derive(Debug)]
+struct Lingering {
+    over: Pin<Box<Sleep>>,
+    bytes_left: usize,
+}
+
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 4 << 20;
+
+impl Lingering {
+    fn new() -> Self {
+        Self { over: Box::pin(tokio::time::sleep(LINGER)), bytes_left: LINGER_BYTES }
+    }
+
+    /// Resolves when the client has closed, or enough of it was read.
+    fn poll_discard(&mut self, io: &mut (impl AsyncRead + Unpin), cx: &mut Context<'_>) -> Poll<()> {
+        let mut waste = [MaybeUninit::uninit(); 4096];
+        while self.bytes_left > 0 {
+            let mut waste = ReadBuf::uninit(&mut waste);
+            let read = match Pin::new(&mut *io).poll_read(cx, &mut waste) {
+                Poll::Ready(Ok(())) => waste.filled().len(),
+                Poll::Ready(Err(_)) => 0,
+                Poll::Pending => return self.over.as_mut().poll(cx),
+            };
+            self.bytes_left = if read == 0 { 0 } else { self.bytes_left.saturating_sub(read) };
+        }
+        Poll::Ready(())
+    }
 }
 
 impl<T> Stream<T> {
     pub(super) fn new(io: T, activity: Arc<Activity>) -> Self {
-        Self { io, activity }
+        Self { io, activity, lingering: None }
     }
 
     fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -125,7 +164,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Stream<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Stream<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.io).poll_write(cx, buf);
@@ -154,10 +193,17 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Stream<T> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let closed = Pin::new(&mut this.io).poll_shutdown(cx);
-        if closed.is_pending() {
-            this.activity.note_blocked();
+        if this.lingering.is_none() {
+            let closed = Pin::new(&mut this.io).poll_shutdown(cx);
+            if closed.is_pending() {
+                this.activity.note_blocked();
+            }
+            ready!(closed)?;
+            if !this.activity.leaves_unread() {
+                return Poll::Ready(Ok(()));
+            }
         }
-        closed
+        let lingering = this.lingering.get_or_insert_with(Lingering::new);
+        lingering.poll_discard(&mut this.io, cx).map(Ok)
     }
 }

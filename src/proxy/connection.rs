@@ -8,7 +8,10 @@ use std::{
     future::Future,
     net::SocketAddr,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -142,6 +145,8 @@ pub struct RequestBody {
     stall: Duration,
     /// Armed while somebody waits.
     waiting: Option<Pin<Box<Sleep>>>,
+    /// Set when the body is dropped before its end.
+    unread: Option<Arc<AtomicBool>>,
 }
 
 enum Source {
@@ -159,14 +164,16 @@ pub enum RequestBodyError {
 }
 
 impl RequestBody {
-    pub fn from_client(body: Incoming, stall: Duration) -> Self {
-        Self { source: Source::Client(body), stall, waiting: None }
+    /// `unread` is set if the body is dropped before its end.
+    pub fn from_client(body: Incoming, stall: Duration, unread: &Arc<AtomicBool>) -> Self {
+        let unread = (!body.is_end_stream()).then(|| Arc::clone(unread));
+        Self { source: Source::Client(body), stall, waiting: None, unread }
     }
 
     /// A body that is there already: for tests and for requests that weir makes itself.
     pub fn whole(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        Self { source: Source::Whole((!bytes.is_empty()).then_some(bytes)), stall: Duration::ZERO, waiting: None }
+        Self { source: Source::Whole((!bytes.is_empty()).then_some(bytes)), stall: Duration::ZERO, waiting: None, unread: None }
     }
 
     pub fn empty() -> Self {
@@ -181,11 +188,14 @@ impl Body for RequestBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
         let this = self.get_mut();
         let body = match &mut this.source {
-            Source::Client(body) => Pin::new(body),
+            Source::Client(body) => body,
             Source::Whole(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
         };
-        if let Poll::Ready(frame) = body.poll_frame(cx) {
+        if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) {
             this.waiting = None;
+            if frame.is_none() || body.is_end_stream() {
+                this.unread = None;
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(RequestBodyError::Broken)));
         }
         let stall = this.stall;
@@ -205,6 +215,14 @@ impl Body for RequestBody {
         match &self.source {
             Source::Client(body) => body.size_hint(),
             Source::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+        }
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if let Some(unread) = &self.unread {
+            unread.store(true, Ordering::Relaxed);
         }
     }
 }

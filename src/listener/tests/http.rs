@@ -112,3 +112,24 @@ async fn a_client_of_a_dual_stack_socket_has_its_ipv4_address() {
     let who = format!("{} 127.0.0.1:{} None", client.local_addr().unwrap(), ground.address.port());
     assert!(answer.ends_with(&who), "{answer}");
 }
+
+#[tokio::test]
+async fn a_client_that_still_sends_its_body_reads_the_answer_first() {
+    let ground = start(Config::default());
+    let mut client = ground.connect().await;
+    client.write_all(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3000000\r\n\r\n").await.unwrap();
+    ground.site.arrived.notified().await;
+    client.write_all(&vec![0; 3_000_000]).await.expect("the connection is not reset");
+    client.shutdown().await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.expect("the connection is not reset");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_panic_ends_its_own_connection_only() {
+    let ground = start(Config::default());
+    assert_eq!(ground.ask(&CLOSE.replacen('/', "/panic", 1)).await, "");
+    assert!(ground.ask(CLOSE).await.ends_with("ok"));
+    assert_eq!(ground.metrics.connections.value(), 0);
+}

@@ -40,7 +40,7 @@ use crate::{
 /// How long a test waits for what must happen; in paused time longer than every timeout.
 const SOON: Duration = Duration::from_secs(100);
 
-/// Answers by path: `/large` 64 MiB, `/held` after `release`, `/stuck` a body that never ends, `/echo` the request's body, `/who` peer and server name,
+/// Answers by path: `/large` 64 MiB, `/held` after `release`, `/stuck` a body that never ends, `/panic` panics, `/echo` the request's body, `/who` peer and server name,
 /// `CONNECT` echoes; everything else says `ok`.
 #[derive(Default)]
 struct Site {
@@ -104,6 +104,7 @@ impl Service for Site {
                 whole("held")
             }
             "/stuck" => Content::Never,
+            "/panic" => panic!("as asked"),
             "/echo" => match request.body_mut().collect().await {
                 Ok(body) => whole(body.to_bytes()),
                 Err(error) => whole(error.to_string()),

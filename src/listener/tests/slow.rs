@@ -162,3 +162,17 @@ async fn an_http_2_client_that_opens_no_window_ends_after_the_write_stall() {
     assert!(began.elapsed() >= Duration::from_secs(59), "{:?}", began.elapsed());
     drop(response);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_refused_client_goes_on_sending_is_read_for_a_while_only() {
+    let bench = bench(&Config::default());
+    let mut client = bench.connect(1024);
+    client.write_all(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3000000\r\n\r\n").await.unwrap();
+    read_until(&mut client, "ok").await;
+    let began = Instant::now();
+    while bench.metrics.connections.value() > 0 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let _ = client.write(b"x").await;
+    }
+    assert!((1..=3).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+}
