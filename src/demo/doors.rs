@@ -52,7 +52,7 @@ impl Way {
 /// Fetches a trial file through every door twice: right both times, and the second time from the store.
 pub(super) async fn try_all(weir: SocketAddr, shelf: &Shelf) -> Result<()> {
     for (door, file) in DOORS.into_iter().zip(&shelf.trials) {
-        try_one(door, weir, file).await.with_context(|| format!("{door:?} door"))?;
+        try_one(door, weir, file).await.with_context(|| format!("{} door", door.as_str()))?;
     }
     Ok(())
 }

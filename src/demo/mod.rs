@@ -8,19 +8,31 @@ mod doors;
 mod fleet;
 mod origin;
 mod report;
+mod scratch;
 mod shelf;
 
 use std::{
     io::{self, Write},
     net::SocketAddr,
+    path::Path,
+    time::Duration,
 };
 
-use crate::demo::{
-    doors::Way,
-    fleet::Fleet,
-    origin::Origin,
-    report::{Report, bytes},
-    shelf::DOORS,
+use anyhow::{Context, Result, bail};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    app::App,
+    config::{Config, Flags, Sources},
+    demo::{
+        doors::Way,
+        fleet::Fleet,
+        origin::Origin,
+        report::{Report, bytes},
+        scratch::Scratch,
+        shelf::{DOORS, PACKAGES_HOST, Shelf, UPDATE_HOST, WINDOWS_UPDATE_HOST},
+    },
+    proxy::log::Destination,
 };
 
 /// What to show.
@@ -32,6 +44,64 @@ pub struct Options {
     pub size: u64,
     /// Speed of the line between origin and weir in Mbit/s; 0 is no limit.
     pub wan: u64,
+    /// Where weir listens; port 0 is one of the system's choice.
+    pub listen: SocketAddr,
+    /// End after the report instead of staying up.
+    pub exit: bool,
+}
+
+/// Runs the demonstration; whether weir kept all its promises. SIGINT and SIGTERM end it at any time and leave nothing behind.
+///
+/// # Errors
+/// When it could not be shown to its end: no origin, no weir, no terminal, or somebody interrupted it.
+pub fn run(options: &Options) -> Result<bool> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("weir-demo").build()?;
+    runtime.block_on(async {
+        let scratch = Scratch::new().context("a directory for the demonstration")?;
+        let origin = Origin::start(Shelf::new(options.size), options.wan * BYTES_PER_SECOND).await.context("the origin")?;
+        let (config, sources) = configuration(options, origin.address, scratch.path())?;
+        let weir = App::start(config, sources).await.context("weir does not start")?;
+        let kept = show(&origin, &weir, options).await;
+        weir.shutdown(GRACE).await;
+        kept
+    })
+}
+
+/// What `weir serve` would be given: an address, the origin as a WSUS server, and the origin's address for the names that clients know.
+fn configuration(options: &Options, origin: SocketAddr, directory: &Path) -> Result<(Config, Sources)> {
+    let flags = Flags {
+        wsus: Some(format!("http://{origin}")),
+        listen: vec![options.listen.to_string()],
+        admin: Some("127.0.0.1:0".to_owned()),
+        data: Some(directory.join("data")),
+        allow: [UPDATE_HOST, WINDOWS_UPDATE_HOST, PACKAGES_HOST].map(|host| format!("{host}={origin}")).to_vec(),
+        ..Flags::default()
+    };
+    let sources = Sources { file: None, flags };
+    let mut config = Config::load(&sources)?;
+    config.log.access = Destination::Nowhere;
+    Ok((config, sources))
+}
+
+async fn show(origin: &Origin, weir: &App, options: &Options) -> Result<bool> {
+    let address = *weir.addresses().first().context("weir listens nowhere")?;
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut out = io::stdout();
+    say_hello(&mut out, origin, address, options)?;
+    let report = tokio::select! {
+        report = demonstrate(origin, address, options) => report,
+        _ = interrupt.recv() => bail!("interrupted"),
+        _ = terminate.recv() => bail!("interrupted"),
+    };
+    writeln!(out, "{report}")?;
+    if !options.exit {
+        say_what_to_try(&mut out, origin, address, weir.admin_addresses())?;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    }
+    Ok(report.all_kept())
 }
 
 /// The run itself: the fleet's update, then a latecomer, then every door.
@@ -53,26 +123,40 @@ async fn demonstrate(origin: &Origin, weir: SocketAddr, options: &Options) -> Re
 
 fn say_hello(out: &mut impl Write, origin: &Origin, weir: SocketAddr, options: &Options) -> io::Result<()> {
     let line = if options.wan == 0 { "an unlimited line".to_owned() } else { format!("a line of {} Mbit/s", options.wan) };
-    writeln!(out, "  origin     http://{}  behind {line}", origin.address)?;
+    writeln!(out, "  origin     http://{} behind {line}", origin.address)?;
     writeln!(out, "  weir       http://{weir}")?;
-    writeln!(out, "  computers  {} of them, each fetches an update of {}\n", options.computers, bytes(options.size))
+    writeln!(out, "  computers  {}, each fetches an update of {}\n", options.computers, bytes(options.size))
 }
 
 /// One line per door, for samples that nobody fetched yet.
-fn say_what_to_try(out: &mut impl Write, origin: &Origin, weir: SocketAddr) -> io::Result<()> {
+fn say_what_to_try(out: &mut impl Write, origin: &Origin, weir: SocketAddr, admin: &[SocketAddr]) -> io::Result<()> {
     writeln!(out, "Everything stays up for you to try. Ask twice: the second answer says `Cache-Status: …; hit`.\n")?;
     for (door, file) in DOORS.into_iter().zip(&origin.shelf.samples) {
-        writeln!(out, "  # {}\n  {}", format!("{door:?} door").to_lowercase(), Way::through(door, weir, file).curl)?;
+        writeln!(out, "  # {} door\n  {}", door.as_str(), Way::through(door, weir, file).curl)?;
+    }
+    if let Some(admin) = admin.first() {
+        writeln!(out, "\nWhat weir says of itself: http://{admin}/")?;
     }
     writeln!(out, "\nCtrl-C ends it and removes what it stored.")
 }
 
+/// 1 Mbit/s.
+const BYTES_PER_SECOND: u64 = 1_000_000 / 8;
+
+/// Nobody who matters is still reading when the demonstration ends.
+const GRACE: Duration = Duration::from_secs(1);
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::shelf::Shelf;
 
-    const OPTIONS: Options = Options { computers: 3, size: (2 << 20) + 7, wan: 0 };
+    const OPTIONS: Options = Options {
+        computers: 3,
+        size: (2 << 20) + 7,
+        wan: 0,
+        listen: SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0),
+        exit: true,
+    };
 
     /// The origin answers computers directly: it is no cache, so the demonstration must notice.
     #[tokio::test]

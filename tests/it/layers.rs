@@ -21,7 +21,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("admin", "metrics key digest object classify store upstream catalog cache jobs"),
     ("config", "metrics key store upstream catalog classify cache proxy jobs listener admin"),
     ("app", "metrics key sys store upstream catalog classify cache proxy jobs listener admin config"),
-    ("demo", "metrics key digest piece classify config app"),
+    ("demo", "metrics key digest piece classify proxy config app"),
 ];
 
 #[test]

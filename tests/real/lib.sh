@@ -169,7 +169,7 @@ figure() { python3 -c 'import json, sys; print(json.loads(sys.argv[1])[sys.argv[
 # start_weir FLAG…: the release binary on ports of the system's choice; sets $weir_at (host:port of the doors), $admin_at and $weir_pid.
 start_weir() {
     [[ -x $weir ]] || { echo "$weir is missing: cargo build --release"; exit 1; }
-    "$weir" serve --listen 127.0.0.1:0 --admin 127.0.0.1:0 --data "$work/data" "$@" >"$work/weir.log" 2>&1 &
+    "$weir" serve --listen 127.0.0.1:0 --admin 127.0.0.1:0 --data "$work/data" "$@" >"$work/access.json" 2>"$work/weir.log" &
     weir_pid=$!
     started+=("$weir_pid")
     wait_for 10 addresses
@@ -177,8 +177,8 @@ start_weir() {
 }
 
 addresses() {
-    weir_at=$(grep -oP 'listening.*?\K127\.0\.0\.1:[0-9]+' "$work/weir.log" | head -n 1)
-    admin_at=$(grep -oP 'admin.*?\K127\.0\.0\.1:[0-9]+' "$work/weir.log" | head -n 1)
+    weir_at=$(grep -oP 'listening on \K127\.0\.0\.1:[0-9]+(?= \((?!administration))' "$work/weir.log" | head -n 1)
+    admin_at=$(grep -oP 'listening on \K127\.0\.0\.1:[0-9]+(?= \(administration)' "$work/weir.log" | head -n 1)
     [[ -n $weir_at && -n $admin_at ]]
 }
 
