@@ -26,6 +26,7 @@ pub(super) fn plain(want: &Wanted) -> Ask {
         method: want.method.clone(),
         path_and_query: want.path_and_query.clone(),
         fields: want.forward.clone(),
+        follow: want.file,
     }
 }
 

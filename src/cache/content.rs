@@ -32,7 +32,7 @@ use crate::{
     object::Object,
     piece::{ByteRange, PIECE_LEN},
     store::Blob,
-    upstream::Ask,
+    upstream::{Ask, Target},
 };
 
 /// One open content; all who read or fill it share it.
@@ -56,6 +56,8 @@ pub(super) struct Content {
 
 struct State {
     ask: Ask,
+    /// Where redirects led. The rest is asked for there: the next redirect may lead to a host whose validators are others.
+    moved: Option<(Target, String)>,
     /// Known from the start, or since a body of unknown length ended.
     len: Option<u64>,
     runs: Vec<Run>,
@@ -120,6 +122,7 @@ impl Content {
         let name = format!("{}{}", ask.target.origin, ask.path_and_query.split('?').next().unwrap_or_default()).into();
         let state = State {
             ask,
+            moved: None,
             len,
             runs: Vec::new(),
             arrived: 0,
@@ -164,7 +167,21 @@ impl Content {
 
     /// The request to derive further ones from.
     pub(super) fn ask(&self) -> Ask {
-        self.lock().ask.clone()
+        let state = self.lock();
+        match state.moved.clone() {
+            Some((target, path_and_query)) => Ask { target, path_and_query, ..state.ask.clone() },
+            None => state.ask.clone(),
+        }
+    }
+
+    /// Where redirects led, or that it is of no use any more.
+    pub(super) fn moved(&self, moved: Option<(Target, String)>) {
+        self.lock().moved = moved;
+    }
+
+    /// Whether there was a place that redirects had led to; it is forgotten.
+    pub(super) fn forget_moved(&self) -> bool {
+        self.lock().moved.take().is_some()
     }
 
     /// A client's own request replaces the older one: its signature is the newest.

@@ -139,7 +139,9 @@ impl Fill {
                 (attempt, reached) = (0, self.at);
             }
             attempt += 1;
-            if !error.is_passing() || attempt >= ATTEMPTS_MAX || self.content.binding.is_none() {
+            // A place that redirects led to may be gone or its signature over: the name that clients know leads to a new one.
+            let elsewhere = matches!(error, Error::Answered(_)) && self.content.forget_moved();
+            if (!error.is_passing() && !elsewhere) || attempt >= ATTEMPTS_MAX || self.content.binding.is_none() {
                 return Err(error);
             }
             tracing::debug!(content = %self.content.name, at = self.at, attempt, %error, "resuming a fill");

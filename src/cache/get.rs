@@ -255,7 +255,7 @@ async fn ask_upstream(hub: &Arc<Hub>, want: &Wanted, stored: Option<Arc<Known>>,
     loop {
         let first = ask::first(want, stored.as_deref(), range);
         let request_time = SystemTime::now();
-        let Fetched { response, source, upstream } = hub.upstreams.fetch(first.ask).await?;
+        let Fetched { response, source, upstream, moved } = hub.upstreams.fetch(first.ask).await?;
         let response_time = SystemTime::now();
         let code = response.status();
         if first.conditional {
@@ -278,7 +278,7 @@ async fn ask_upstream(hub: &Arc<Hub>, want: &Wanted, stored: Option<Arc<Known>>,
             Judgement::Relay(why) => relay(response, why),
             Judgement::Store(_) if hub.mismatches.bars(want.key.hash()) => relay(response, Why::Mismatch),
             Judgement::Store(storable) => {
-                let fetched = Fetched { response, source, upstream };
+                let fetched = Fetched { response, source, upstream, moved };
                 match admit(hub, want, storable, fetched, place.clone()).await {
                     Ok(mut found) => {
                         found.status = CacheStatus { fwd_status: Some(code), stored: true, ..CacheStatus::new(how) };
@@ -342,6 +342,7 @@ async fn admit(
     let object = hub.store.insert(meta);
     let known = hub.known.of(&object, &want.policy);
     let content = hub.meet(Content::new(hub.clone(), blob, &object, ask::plain(want)));
+    content.moved(fetched.moved.clone());
     if end == Some(start) {
         content.ended_at(start);
     } else {

@@ -107,7 +107,7 @@ pub struct Wanted {
     pub declared: Option<Digest>,
     /// Ask in bounded ranges from the first request on.
     pub ranged: bool,
-    /// The name says that this is a file: a web page in its place is not stored.
+    /// The name says that this is a file: redirects are followed, and a web page in its place is not stored.
     pub file: bool,
     pub lines: RepeatedLines,
     pub client: IpAddr,

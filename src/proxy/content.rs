@@ -61,7 +61,7 @@ impl Proxy {
             verified_policy,
             declared: want.declared,
             ranged: want.ranged,
-            file: want.ranged && want.freshness != FreshnessRule::Http,
+            file: want.anonymous || want.declared.is_some(),
             // Content only: a resuming Delivery Optimization client adds a line per resume, and only the last is right.
             lines: RepeatedLines::Last,
             client: connection.peer.ip(),

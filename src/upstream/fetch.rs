@@ -21,8 +21,14 @@ impl Shared {
     /// Follows redirects until there is an answer.
     pub(super) async fn fetch(&self, mut ask: Ask) -> Result<Fetched, Error> {
         let settings = self.settings()?;
-        for _ in 0..=settings.config.redirects.max {
-            let fetched = self.fetch_once(&settings, &ask).await?;
+        for hop in 0..=settings.config.redirects.max {
+            let mut fetched = self.fetch_once(&settings, &ask).await?;
+            if hop > 0 {
+                fetched.moved = Some((ask.target.clone(), ask.path_and_query.clone()));
+            }
+            if !ask.follow {
+                return Ok(fetched);
+            }
             match redirect::next(&ask, &fetched.response, &settings.config.redirects)? {
                 redirect::Verdict::Answer => return Ok(fetched),
                 redirect::Verdict::Follow(next) => ask = next,
@@ -100,7 +106,7 @@ impl Shared {
         let sent = send(lease, &hop.upstream, request, &Progress::new(), timeouts.first_byte).await;
         let (response, lease) = sent.map_err(|failed| (failed.error, failed.was_reused))?;
         let response = Body::wrap(response, lease, hop.upstream.clone(), timeouts.stall, true);
-        Ok(Fetched { response, source: hop.source.authority().into(), upstream: hop.upstream.name.clone() })
+        Ok(Fetched { response, source: hop.source.authority().into(), upstream: hop.upstream.name.clone(), moved: None })
     }
 }
 

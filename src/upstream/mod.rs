@@ -65,6 +65,8 @@ pub struct Ask {
     pub path_and_query: String,
     /// The fields to send, ready built (no hop-by-hop fields, no Host: it is set from the origin or the upstream's `host`).
     pub fields: HeaderMap,
+    /// Whether redirects are followed inside (content that clients know by one name) or are the answer (a web site's own business).
+    pub follow: bool,
 }
 
 /// The head of the answer and a body that is still arriving.
@@ -74,6 +76,8 @@ pub struct Fetched {
     pub source: Box<str>,
     /// Name of the upstream in metrics and on the status page; `origin` for one nobody configured.
     pub upstream: Arc<str>,
+    /// Where redirects led, if there were any: target, path and query to ask for the rest of the same content.
+    pub moved: Option<(Target, String)>,
 }
 
 /// One upstream as the status page shows it.

@@ -41,7 +41,7 @@ pub(super) fn next<B>(ask: &Ask, response: &Response<B>, rules: &Redirects) -> R
         drop_secrets(&mut fields);
     }
     let target = Target { origin, upstream: None };
-    Ok(Verdict::Follow(Ask { target, method: ask.method.clone(), path_and_query, fields }))
+    Ok(Verdict::Follow(Ask { target, method: ask.method.clone(), path_and_query, fields, follow: true }))
 }
 
 fn is_redirect(status: StatusCode) -> bool {

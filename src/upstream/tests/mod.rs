@@ -182,7 +182,7 @@ fn through(name: &str, url: &str) -> Target {
 }
 
 fn ask(target: Target, path: &str) -> Ask {
-    Ask { target, method: Method::GET, path_and_query: path.into(), fields: HeaderMap::new() }
+    Ask { target, method: Method::GET, path_and_query: path.into(), fields: HeaderMap::new(), follow: true }
 }
 
 fn get(url: &str, path: &str) -> Ask {
