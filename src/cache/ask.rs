@@ -2,7 +2,7 @@
 
 use http::{Method, header};
 
-use super::{Known, Wanted, judge::AskedRange};
+use super::{Forward, Known, Wanted, judge::AskedRange};
 use crate::{
     semantics::{
         fields,
@@ -21,11 +21,15 @@ pub(super) struct First {
 
 /// The request that asks for `want` without range and condition; the others are derived from it.
 pub(super) fn plain(want: &Wanted) -> Ask {
+    let Forward { anonymous, received, node } = &want.forward;
+    let mut fields = if *anonymous { fields::anonymous_request() } else { fields::fill_request(&want.fields) };
+    fields::append_via(&mut fields, *received, node);
+    fields::append_cdn_loop(&mut fields, node);
     Ask {
         target: want.target.clone(),
         method: want.method.clone(),
         path_and_query: want.path_and_query.clone(),
-        fields: want.forward.clone(),
+        fields,
         follow: want.file,
     }
 }

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    Error, Filling, Hub,
+    Error, Filling, Hub, Wanted, ask,
     binding::Binding,
     fill,
     gain::Gain,
@@ -44,8 +44,6 @@ pub(super) struct Content {
     pub(super) gain: Arc<Gain>,
     /// The stored response this was opened for. Its fields may have been freshened since; its validator has not.
     object: Arc<Object>,
-    /// What the status page calls it.
-    pub(super) name: Box<str>,
     opened: Instant,
     state: Mutex<State>,
     /// Bytes arrived, or a run ended.
@@ -55,7 +53,8 @@ pub(super) struct Content {
 }
 
 struct State {
-    ask: Ask,
+    /// Who asked last: its signature is the newest.
+    want: Arc<Wanted>,
     /// Where redirects led. The rest is asked for there: the next redirect may lead to a host whose validators are others.
     moved: Option<(Target, String)>,
     /// Known from the start, or since a body of unknown length ended.
@@ -115,13 +114,12 @@ pub(super) enum Onward {
 }
 
 impl Content {
-    pub(super) fn new(hub: Arc<Hub>, blob: Arc<Blob>, object: &Arc<Object>, ask: Ask) -> Arc<Self> {
+    pub(super) fn new(hub: Arc<Hub>, blob: Arc<Blob>, object: &Arc<Object>, want: &Arc<Wanted>) -> Arc<Self> {
         let binding = Binding::of(&object.meta);
         let gain = hub.gains.of(&object.meta.source);
         let len = blob.len();
-        let name = format!("{}{}", ask.target.origin, ask.path_and_query.split('?').next().unwrap_or_default()).into();
         let state = State {
-            ask,
+            want: want.clone(),
             moved: None,
             len,
             runs: Vec::new(),
@@ -141,7 +139,6 @@ impl Content {
             binding,
             gain,
             object: object.clone(),
-            name,
             opened: Instant::now(),
             state: Mutex::new(state),
             changed,
@@ -167,10 +164,14 @@ impl Content {
 
     /// The request to derive further ones from.
     pub(super) fn ask(&self) -> Ask {
-        let state = self.lock();
-        match state.moved.clone() {
-            Some((target, path_and_query)) => Ask { target, path_and_query, ..state.ask.clone() },
-            None => state.ask.clone(),
+        let (want, moved) = {
+            let state = self.lock();
+            (state.want.clone(), state.moved.clone())
+        };
+        let ask = ask::plain(&want);
+        match moved {
+            Some((target, path_and_query)) => Ask { target, path_and_query, ..ask },
+            None => ask,
         }
     }
 
@@ -185,8 +186,14 @@ impl Content {
     }
 
     /// A client's own request replaces the older one: its signature is the newest.
-    pub(super) fn renew(&self, ask: Ask) {
-        self.lock().ask = ask;
+    pub(super) fn renew(&self, want: &Arc<Wanted>) {
+        self.lock().want = want.clone();
+    }
+
+    /// What log lines and the status page call it: host and path, without the query and its secrets.
+    pub(super) fn name(&self) -> Box<str> {
+        let want = self.lock().want.clone();
+        want.name()
     }
 
     /// What the status page shows, if anything is being fetched.
@@ -199,7 +206,7 @@ impl Content {
         };
         let running = self.opened.elapsed();
         Some(Filling {
-            name: self.name.clone(),
+            name: state.want.name(),
             len: state.len,
             present,
             readers: state.readers.len(),
@@ -235,9 +242,11 @@ impl Content {
         let len = bytes.len();
         state.arrived += len as u64;
         let Some(run) = state.runs.iter_mut().find(|run| run.id == id) else { return Onward::Stop };
-        run.window.push_back((run.at, bytes));
-        run.window_len += len;
-        run.at += len as u64;
+        if len > 0 {
+            run.window.push_back((run.at, bytes));
+            run.window_len += len;
+            run.at += len as u64;
+        }
         let onward = state.onward(id, now);
         drop(state);
         self.changed.notify_waiters();
@@ -566,7 +575,7 @@ impl Reader {
                     // The extent is gone from the map (evicted or rotten): the next step asks the origin for it.
                     Err(error) if self.rereads < REREADS_MAX => {
                         self.rereads += 1;
-                        tracing::debug!(%error, content = %content.name, "read again from upstream");
+                        tracing::debug!(%error, content = %content.name(), "read again from upstream");
                     }
                     Err(error) => return Err(error.into()),
                 },

@@ -59,7 +59,7 @@ impl Ended {
         match &result {
             Ok(()) => metrics.fills_finished.inc(),
             Err(error) => {
-                tracing::debug!(content = %self.content.name, %error, "fill ended early");
+                tracing::debug!(content = %self.content.name(), %error, "fill ended early");
                 metrics.fills_failed.inc(error.reason());
             }
         }
@@ -106,7 +106,7 @@ impl Fill {
         if let Some(writer) = self.writer.take()
             && let Err(error) = writer.finish().await
         {
-            tracing::debug!(content = %self.content.name, %error, "the store did not keep the end of a run");
+            tracing::debug!(content = %self.content.name(), %error, "the store did not keep the end of a run");
             self.content.unstored(self.id);
             unstored = true;
         }
@@ -144,7 +144,7 @@ impl Fill {
             if (!error.is_passing() && !elsewhere) || attempt >= ATTEMPTS_MAX || self.content.binding.is_none() {
                 return Err(error);
             }
-            tracing::debug!(content = %self.content.name, at = self.at, attempt, %error, "resuming a fill");
+            tracing::debug!(content = %self.content.name(), at = self.at, attempt, %error, "resuming a fill");
             tokio::time::sleep(pause(attempt)).await;
             if self.content.arrived(self.id, Bytes::new()) == Onward::Stop {
                 return Ok(());
@@ -202,7 +202,7 @@ impl Fill {
                     self.content.readable(self.id, readable);
                 }
                 Err(error) => {
-                    tracing::debug!(content = %self.content.name, %error, "passing on without storing");
+                    tracing::debug!(content = %self.content.name(), %error, "passing on without storing");
                     self.writer = None;
                     self.content.unstored(self.id);
                 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 use super::{
-    Body, Hub, Wanted, ask,
+    Body, Hub, Wanted,
     body::{self, Segment},
     content::Content,
     known::Known,
@@ -41,14 +41,14 @@ impl Found {
     }
 
     /// The stored response `known` for `want`; `None` when it is incomplete and nothing can complete it.
-    pub(super) async fn open(hub: &Arc<Hub>, known: Arc<Known>, want: &Wanted, status: CacheStatus) -> Option<Self> {
+    pub(super) async fn open(hub: &Arc<Hub>, known: Arc<Known>, want: &Arc<Wanted>, status: CacheStatus) -> Option<Self> {
         let client = want.client;
         if let Some(bytes) = hub.store.small(&known.object) {
             return Some(Self { known, bytes: Place::Memory(bytes), client, status });
         }
         let id = known.object.meta.blob;
         if let Some(content) = hub.arriving(id) {
-            content.renew(ask::plain(want));
+            content.renew(want);
             return Some(Self::new(known, content, client, status));
         }
         let blob = match hub.store.open_now(id) {
@@ -58,7 +58,7 @@ impl Found {
             }
         };
         let complete = blob.is_complete();
-        let content = Content::new(hub.clone(), blob, &known.object, ask::plain(want));
+        let content = Content::new(hub.clone(), blob, &known.object, want);
         if complete {
             verify::start(hub, content.blob.clone(), known.object.clone());
         } else {

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// See [`super::Cache::get`].
-pub(super) async fn get(hub: &Arc<Hub>, want: &Wanted, now: SystemTime) -> Result<Answer, Error> {
+pub(super) async fn get(hub: &Arc<Hub>, want: &Arc<Wanted>, now: SystemTime) -> Result<Answer, Error> {
     let request = RequestDirectives::of(&want.fields);
     let sharing = if want.method == Method::HEAD { Sharing::Alone } else { sharing(&want.method, &want.fields) };
     let mut alone = sharing == Sharing::Alone;
@@ -93,7 +93,7 @@ enum Looked {
     Stored(Found, Freshness),
 }
 
-async fn look_up(hub: &Arc<Hub>, want: &Wanted, request: &RequestDirectives, now: SystemTime) -> Looked {
+async fn look_up(hub: &Arc<Hub>, want: &Arc<Wanted>, request: &RequestDirectives, now: SystemTime) -> Looked {
     let key = want.key.hash();
     let objects = match hub.store.lookup_now(key) {
         Some(objects) => objects,
@@ -183,7 +183,7 @@ fn relayed_or_stale(stored: Option<(Found, bool)>, relayed: Relayed, how: How) -
 }
 
 /// Validates in the background what is being served stale; one at a time.
-fn refresh(hub: &Arc<Hub>, want: &Wanted, found: &Found) {
+fn refresh(hub: &Arc<Hub>, want: &Arc<Wanted>, found: &Found) {
     if let Boarding::Lead(leader) = hub.flights.board(want.key.hash(), true, Instant::now()) {
         let (hub, want, known) = (hub.clone(), want.clone(), found.known().clone());
         tokio::spawn(async move { ask_and_land(&hub, &want, Some(known), How::Replaced, Some(leader)).await });
@@ -204,7 +204,7 @@ enum Outcome {
 /// Asks upstream in a task of its own, so that a client that leaves takes nothing away from those who joined.
 async fn send(
     hub: &Arc<Hub>,
-    want: &Wanted,
+    want: &Arc<Wanted>,
     stored: Option<Arc<Known>>,
     how: How,
     leader: Option<Leader>,
@@ -224,7 +224,7 @@ async fn send(
 
 async fn ask_and_land(
     hub: &Arc<Hub>,
-    want: &Wanted,
+    want: &Arc<Wanted>,
     stored: Option<Arc<Known>>,
     how: How,
     leader: Option<Leader>,
@@ -244,7 +244,7 @@ async fn ask_and_land(
 }
 
 /// The first request of a fill, and what is made of its answer.
-async fn ask_upstream(hub: &Arc<Hub>, want: &Wanted, stored: Option<Arc<Known>>, how: How) -> Result<Outcome, Error> {
+async fn ask_upstream(hub: &Arc<Hub>, want: &Arc<Wanted>, stored: Option<Arc<Known>>, how: How) -> Result<Outcome, Error> {
     let place = Arc::new(hub.bounds.enter(Some(want.client)).await.inspect_err(|error| {
         if let Error::Busy { bound } = error {
             hub.metrics.fills_refused.inc(bound);
@@ -301,7 +301,7 @@ async fn ask_upstream(hub: &Arc<Hub>, want: &Wanted, stored: Option<Arc<Known>>,
 /// RFC 9111 §4.3.4: the stored response is confirmed; its fields and times are updated.
 async fn confirmed(
     hub: &Arc<Hub>,
-    want: &Wanted,
+    want: &Arc<Wanted>,
     stored: Option<Arc<Known>>,
     response: &Response<upstream::Body>,
     (request_time, response_time): (SystemTime, SystemTime),
@@ -325,7 +325,7 @@ async fn confirmed(
 /// Stores a response and starts the run that brings its bytes. Gives the response back when the store does not take it.
 async fn admit(
     hub: &Arc<Hub>,
-    want: &Wanted,
+    want: &Arc<Wanted>,
     storable: Box<Storable>,
     fetched: Fetched,
     place: Arc<Place>,
@@ -341,7 +341,7 @@ async fn admit(
     meta.blob = blob.id();
     let object = hub.store.insert(meta);
     let known = hub.known.of(&object, &want.policy);
-    let content = hub.meet(Content::new(hub.clone(), blob, &object, ask::plain(want)));
+    let content = hub.meet(Content::new(hub.clone(), blob, &object, want));
     content.moved(fetched.moved.clone());
     if end == Some(start) {
         content.ended_at(start);

@@ -28,7 +28,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use http::{HeaderMap, Method, Response};
+use http::{HeaderMap, Method, Response, Version};
 use tokio::sync::watch;
 
 pub use self::{
@@ -89,7 +89,7 @@ impl Default for Config {
 }
 
 /// Content that a client wants, in the terms of the cache.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Wanted {
     pub key: CacheKey,
     pub target: Target,
@@ -99,8 +99,7 @@ pub struct Wanted {
     pub method: Method,
     /// The client's own fields: directives, selecting fields, range.
     pub fields: HeaderMap,
-    /// Those that may be sent to an upstream.
-    pub forward: HeaderMap,
+    pub forward: Forward,
     pub policy: Policy,
     /// The policy once the content matched its declared digest.
     pub verified_policy: Policy,
@@ -111,6 +110,24 @@ pub struct Wanted {
     pub file: bool,
     pub lines: RepeatedLines,
     pub client: IpAddr,
+}
+
+impl Wanted {
+    /// Host and path, without the query and its secrets.
+    fn name(&self) -> Box<str> {
+        let path = self.path_and_query.split('?').next().unwrap_or_default();
+        format!("{}{path}", self.target.origin).into()
+    }
+}
+
+/// What a fill may say to an upstream.
+#[derive(Clone, Debug)]
+pub struct Forward {
+    /// Nothing of the client goes there; otherwise its end-to-end fields do, without conditions and ranges.
+    pub anonymous: bool,
+    /// The version of the client's request, and our name: for `Via` and `CDN-Loop`.
+    pub received: Version,
+    pub node: Arc<str>,
 }
 
 /// What the cache has to say to a request.
@@ -186,7 +203,7 @@ impl Cache {
     ///
     /// # Errors
     /// When nothing stored may answer and no upstream could be asked.
-    pub async fn get(&self, want: &Wanted, now: SystemTime) -> Result<Answer, Error> {
+    pub async fn get(&self, want: &Arc<Wanted>, now: SystemTime) -> Result<Answer, Error> {
         get::get(&self.0, want, now).await
     }
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use http::{HeaderMap, Method, Response, StatusCode, request::Parts};
+use http::{Method, Response, StatusCode, request::Parts};
 
 use super::{
     Error, Proxy,
@@ -11,12 +11,11 @@ use super::{
     target,
 };
 use crate::{
-    cache::{Answer, CacheStatus, Wanted},
+    cache::{Answer, CacheStatus, Forward, Wanted},
     classify::{FreshnessRule, Want},
     semantics::{
         Facts, Policy,
         conditional::{self, Precondition},
-        fields,
         range::{RangeLimits, RepeatedLines},
         select,
     },
@@ -27,7 +26,7 @@ impl Proxy {
     pub(super) async fn content(
         &self,
         connection: &Arc<Connection>,
-        parts: &Parts,
+        parts: Parts,
         want: Want,
         now: SystemTime,
     ) -> Result<Answered, Error> {
@@ -41,21 +40,20 @@ impl Proxy {
         }
     }
 
-    fn wanted(&self, connection: &Connection, parts: &Parts, want: Want) -> Wanted {
-        let mut forward = if want.anonymous { fields::anonymous_request() } else { fields::fill_request(&parts.headers) };
-        self.sign(&mut forward, parts.version);
+    fn wanted(&self, connection: &Connection, parts: Parts, want: Want) -> Arc<Wanted> {
+        let forward = Forward { anonymous: want.anonymous, received: parts.version, node: self.node.clone() };
         let (policy, verified_policy) = policies(&want);
         let path_and_query = match &want.signature {
             Some(signature) if want.path_and_query.contains('?') => format!("{}&{signature}", want.path_and_query),
             Some(signature) => format!("{}?{signature}", want.path_and_query),
             None => want.path_and_query,
         };
-        Wanted {
+        Arc::new(Wanted {
             key: want.key,
             target: target(want.origin, want.upstream),
             path_and_query,
-            method: parts.method.clone(),
-            fields: parts.headers.clone(),
+            method: parts.method,
+            fields: parts.headers,
             forward,
             policy,
             verified_policy,
@@ -65,13 +63,7 @@ impl Proxy {
             // Content only: a resuming Delivery Optimization client adds a line per resume, and only the last is right.
             lines: RepeatedLines::Last,
             client: connection.peer.ip(),
-        }
-    }
-
-    /// Says who passes a request on (RFC 9110 §7.6.3, RFC 8586).
-    pub(super) fn sign(&self, fields: &mut HeaderMap, received: http::Version) {
-        fields::append_via(fields, received, &self.node);
-        fields::append_cdn_loop(fields, &self.node);
+        })
     }
 
     fn limits(&self) -> RangeLimits {

@@ -100,7 +100,7 @@ impl Proxy {
         match self.classify(connection, &request, record) {
             Class::Content(want) => {
                 let (parts, _) = request.into_parts();
-                self.content(connection, &parts, want, now).await
+                self.content(connection, parts, want, now).await
             }
             Class::Pass(pass) => self.pass(connection, request, pass).await,
             Class::Tunnel(to) => self.open_tunnel(connection, &mut request, to).await,

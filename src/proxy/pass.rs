@@ -55,7 +55,8 @@ impl Proxy {
         }
         parts.uri = pass.path_and_query.parse().map_err(|_| Error::Refused(Refusal::Target(parts.method.as_str().into())))?;
         fields::remove_hop_by_hop(&mut parts.headers);
-        self.sign(&mut parts.headers, parts.version);
+        fields::append_via(&mut parts.headers, parts.version, &self.node);
+        fields::append_cdn_loop(&mut parts.headers, &self.node);
         Ok(Request::from_parts(parts, body))
     }
 
