@@ -1,19 +1,55 @@
 //! Bytes and stored responses on disk and in memory. Knows nothing of HTTP requests.
+//!
+//! A write becomes durable in this order: bytes, `fdatasync`, index commit. What the index says is present is present and whole after a
+//! kill at any moment; what was not committed is forgotten. A hit reads the table in memory and the file, never the index.
+//!
+//! ```text
+//! lookup   responses   table (which objects, which blob) → memory tier → index in the disk pool
+//! read     reader      memory tier → file in the disk pool, compared with its sum once since the start
+//! write    writer      queue → disk pool: file, sum → piece map → journal
+//! commit   commit      journal → fdatasync → index → unlink
+//! whole    complete    runs merge → identity → equal content is stored once
+//! room     room evict  limits, S3-FIFO, states of a failing disk
+//! start    recover     lock, version, index → table; orphans in the background
+//! ```
 
+mod admin;
+mod blob;
+mod commit;
+mod complete;
 pub mod disk;
+mod evict;
+mod format;
+mod identity;
+mod index;
+mod journal;
+mod layout;
+mod memory;
+mod pieces;
+mod pool;
+mod reader;
+mod recover;
+mod responses;
+mod room;
+mod shared;
+mod table;
+mod writer;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use bytes::Bytes;
 
+pub use blob::Blob;
 pub use disk::{Disk, RealDisk};
+pub use recover::open;
+pub use writer::Writer;
 
 use crate::{
     digest::Digest,
     key::KeyHash,
-    metrics,
     object::{BlobId, Object, ObjectMeta},
-    piece::ByteRange,
+    piece::{PIECE_LEN, piece_range},
+    store::{pool::Kind, shared::Shared},
 };
 
 /// What the store needs to know. Sizes in bytes.
@@ -33,17 +69,6 @@ pub struct Config {
     /// Threads that do disk work.
     pub disk_threads: usize,
 }
-
-/// Handle to the store; clones share it.
-#[derive(Clone)]
-pub struct Store;
-
-/// The bytes of one content. While an `Arc<Blob>` is held its bytes stay readable, even if it is evicted meanwhile.
-pub struct Blob;
-
-/// Writes one contiguous run of bytes into a blob. Dropped without `finish`, what was accepted may or may not be kept:
-/// whole checksummed extents are, a torn tail is not.
-pub struct Writer;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -135,178 +160,196 @@ pub struct Listed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page(pub KeyHash, pub crate::object::ObjectId);
 
+/// Handle to the store; clones share it.
+#[derive(Clone, Debug)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
 impl Store {
     /// All stored responses under `key`, most recent first. Answers from memory nearly always; else one index read in the disk pool.
+    /// Counts as a use for eviction.
     pub async fn lookup(&self, key: KeyHash) -> Result<Arc<[Arc<Object>]>, Error> {
-        unimplemented!("{key:?}")
+        match self.lookup_now(key) {
+            Some(responses) => Ok(responses),
+            None => self.run(Kind::Read, move |store| store.load_responses(key)).await,
+        }
+    }
+
+    /// [`Store::lookup`] when memory suffices to answer; `None` means: use `lookup`.
+    pub fn lookup_now(&self, key: KeyHash) -> Option<Arc<[Arc<Object>]>> {
+        self.shared.lookup_now(key)
     }
 
     /// Stores a response; one with the same key and the same `selecting` is replaced. Seen by `lookup` at once, durable with the next commit
-    /// (together with, never before, the bytes of its blob that were present now).
+    /// (together with, never before, the bytes of its blob that were present now). If its blob has gone, or commits have been
+    /// failing for long, it is returned but not stored.
     pub fn insert(&self, meta: ObjectMeta) -> Arc<Object> {
-        unimplemented!("{meta:?}")
+        self.shared.insert(meta)
     }
 
-    /// Replaces the metadata of `old` (freshening, invalidation) if it is still stored.
+    /// Replaces the metadata of `old` (freshening, invalidation) if it is still stored. The new object has an id of its own.
     pub fn update(&self, old: &Object, meta: ObjectMeta) -> Option<Arc<Object>> {
-        unimplemented!("{old:?} {meta:?}")
+        self.shared.update(old, meta)
     }
 
-    /// Forgets a stored response; its blob goes when nothing refers to it.
+    /// Forgets a stored response; its blob goes when nothing refers to it and nobody holds it.
     pub fn remove(&self, object: &Object) {
-        unimplemented!("{object:?}")
+        self.shared.remove_object(object.meta.key.hash(), object.id);
     }
 
-    /// A new, empty blob. `len` is the whole length when known: room for it is made now (or `Full`).
+    /// A new, empty blob. `len` is the whole length when known: it must fit into the store at all, and room for its first 64 MiB is made now
+    /// (or `Full`); the rest is made as it arrives. A blob that no object refers to when its last `Arc` goes is removed.
     pub async fn create(&self, len: Option<u64>) -> Result<Arc<Blob>, Error> {
-        unimplemented!("{len:?}")
+        self.shared.check_open()?;
+        self.run(Kind::Write, move |store| {
+            store.make_room(len)?;
+            store.create_blob(len)
+        })
+        .await
     }
 
     /// The blob, with its piece map. The same `Arc` for all who hold it at a time.
     pub async fn open(&self, id: BlobId) -> Result<Arc<Blob>, Error> {
-        unimplemented!("{id}")
+        if let Some(blob) = self.open_now(id) {
+            return Ok(blob);
+        }
+        self.shared.check_open()?;
+        let blob = self.run(Kind::Read, move |store| store.open_blob(id)).await?;
+        self.shared.memory.open.insert(id, Arc::clone(&blob));
+        Ok(blob)
+    }
+
+    /// [`Store::open`] when the blob is open already; `None` means: use `open`.
+    pub fn open_now(&self, id: BlobId) -> Option<Arc<Blob>> {
+        // Asking the cache keeps what is used often in it.
+        self.shared.memory.open.get(&id).or_else(|| self.shared.open_now(id))
+    }
+
+    /// The whole content of a small hot object, if it is in memory. Filled by reading.
+    pub fn small(&self, object: &Object) -> Option<Bytes> {
+        let bytes = self.shared.memory.contents.get(&object.meta.blob)?;
+        self.shared.metrics.memory_hits.inc();
+        Some(bytes)
     }
 
     /// A complete blob that was verified against `digest`.
     pub fn verified(&self, digest: &Digest) -> Option<BlobId> {
-        unimplemented!("{digest}")
+        self.shared.table.verified(digest)
     }
 
-    /// Reads the whole complete blob (paced, in the disk pool) and compares; true: recorded, `verified` finds it from now on.
+    /// Reads the whole complete blob (piece by piece, after everything that clients wait for) and compares; true: recorded, `verified` finds it
+    /// from now on. [`Error::Absent`] if it is not complete.
     pub async fn verify(&self, blob: &Arc<Blob>, digest: &Digest) -> Result<bool, Error> {
-        unimplemented!("{digest} {}", blob.id())
+        let Some(len) = blob.len().filter(|_| blob.is_complete()) else {
+            return Err(Error::Absent { blob: blob.id(), offset: 0 });
+        };
+        let mut hasher = digest.hasher();
+        for piece in (0..len.div_ceil(PIECE_LEN)).filter_map(|number| piece_range(number, len)) {
+            let blob = Arc::clone(blob);
+            hasher = self
+                .run(Kind::Background, move |store| {
+                    blob.read_whole(store, piece, |bytes| hasher.update(bytes))?;
+                    Ok(hasher)
+                })
+                .await?;
+        }
+        let matches = hasher.finish() == *digest;
+        if matches {
+            self.mark_verified(blob, digest);
+        }
+        Ok(matches)
+    }
+
+    /// Records that the whole content matched `digest`, hashed by the caller as the bytes went by. Nothing happens unless the blob is complete.
+    pub fn mark_verified(&self, blob: &Blob, digest: &Digest) {
+        self.shared.mark_verified(blob, digest);
     }
 
     /// Everything accepted so far is durable when this returns: finished runs and the whole pieces of running ones,
     /// and the responses inserted.
     pub async fn flush(&self) -> Result<(), Error> {
-        unimplemented!()
-    }
-
-    /// [`Store::lookup`] when memory suffices to answer; `None` means: use `lookup`. Counts as a use for eviction.
-    pub fn lookup_now(&self, key: KeyHash) -> Option<Arc<[Arc<Object>]>> {
-        unimplemented!("{key:?}")
-    }
-
-    /// [`Store::open`] when the blob is open already; `None` means: use `open`.
-    pub fn open_now(&self, id: BlobId) -> Option<Arc<Blob>> {
-        unimplemented!("{id}")
-    }
-
-    /// The whole content of a small hot object, if it is in memory. Filled by reading.
-    pub fn small(&self, object: &Object) -> Option<Bytes> {
-        unimplemented!("{object:?}")
-    }
-
-    /// Records that the whole content matched `digest`, hashed by the caller as the bytes went by. Nothing happens unless the blob is complete.
-    pub fn mark_verified(&self, blob: &Blob, digest: &Digest) {
-        unimplemented!("{digest} {}", blob.id())
+        self.shared.journal.flush().await.unwrap_or(Err(Error::Closed))
     }
 
     /// Exempts a blob from eviction, or ends that. `false` if there is no such blob.
     pub fn pin(&self, id: BlobId, pinned: bool) -> bool {
-        unimplemented!("{id} {pinned}")
+        self.shared.pin(id, pinned)
     }
 
     /// Forgets stored responses on an operator's word; with `dry_run` only counts.
     pub async fn purge(&self, what: Purge, dry_run: bool) -> Result<Purged, Error> {
-        unimplemented!("{what:?} {dry_run}")
+        self.run(Kind::Background, move |store| store.purge(&what, dry_run)).await
     }
 
-    /// At most `count` (bounded by 1,000) stored responses after `page`, in the order of their key hashes, and where the next page starts.
+    /// At most `count` (bounded by 1,000) stored responses after `page` as of the last commit, in the order of their key hashes, and where the
+    /// next page starts.
     pub async fn objects(&self, page: Option<Page>, count: usize) -> Result<(Vec<Listed>, Option<Page>), Error> {
-        unimplemented!("{page:?} {count}")
+        self.run(Kind::Background, move |store| store.page(page, count)).await
     }
 
     pub fn stats(&self) -> Stats {
-        unimplemented!()
+        self.shared.stats()
     }
 
     /// Takes a blob and all its objects out of the cache and keeps its bytes for the administrator (bounded; the oldest go first).
     pub async fn quarantine(&self, id: BlobId, reason: &str) -> Result<(), Error> {
-        unimplemented!("{id} {reason}")
+        let reason = reason.to_owned();
+        self.run(Kind::Background, move |store| store.quarantine(id, &reason)).await
     }
 
     /// Makes everything durable, ends the threads and releases the data directory. Later calls get [`Error::Closed`].
     pub async fn close(&self) -> Result<(), Error> {
-        unimplemented!()
+        if self.shared.closed.swap(true, Relaxed) {
+            return Ok(());
+        }
+        let shared = Arc::clone(&self.shared);
+        shared.memory.open.invalidate_all();
+        let flushed = self.flush().await;
+        let (done, closed) = tokio::sync::oneshot::channel();
+        // A thread of its own waits for the pool, which cannot wait for itself.
+        let wait = move || {
+            shared.shut();
+            // Who closed the store may have stopped waiting.
+            let _ = done.send(());
+        };
+        let started = std::thread::Builder::new().name("weir-close".into()).spawn(wait);
+        started.map_err(|source| Error::Io { op: "start threads", path: self.shared.config.directory.clone(), source })?;
+        // A dropped sender means the thread panicked: the operating system releases the lock with the process.
+        let _ = closed.await;
+        flushed
+    }
+
+    /// Runs `job` in the disk pool.
+    async fn run<T: Send + 'static>(
+        &self,
+        kind: Kind,
+        job: impl FnOnce(&Arc<Shared>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let shared = Arc::clone(&self.shared);
+        self.shared.pool.run(kind, move || job(&shared)).await.unwrap_or(Err(Error::Degraded))
     }
 }
 
-impl Blob {
-    pub fn id(&self) -> BlobId {
-        unimplemented!()
-    }
-
-    /// Length of the whole content, once known.
-    #[allow(clippy::len_without_is_empty)]
-    pub fn len(&self) -> Option<u64> {
-        unimplemented!()
-    }
-
-    /// Says how long the content is (a length learnt from `Content-Range`, or the clean end of a chunked body).
-    pub fn set_len(&self, len: u64) {
-        unimplemented!("{len}")
-    }
-
-    /// All bytes present.
-    pub fn is_complete(&self) -> bool {
-        unimplemented!()
-    }
-
-    /// The end of the contiguous readable bytes that start at `offset`; `None` when that byte is not readable now.
-    pub fn present_until(&self, offset: u64) -> Option<u64> {
-        unimplemented!("{offset}")
-    }
-
-    /// What of `range` is not readable now, in order.
-    pub fn missing(&self, range: ByteRange) -> Vec<ByteRange> {
-        unimplemented!("{range:?}")
-    }
-
-    /// Between 1 and `max` bytes at `offset`. The first read of a piece since the start compares its checksum; on a mismatch
-    /// the extent is dropped from the map, counted, and the caller gets `Corrupt` and fetches it anew.
-    pub async fn read(&self, offset: u64, max: usize) -> Result<Bytes, Error> {
-        unimplemented!("{offset} {max}")
-    }
-
-    /// The end of the contiguous readable bytes from `offset` that were also compared with their checksums since the start
-    /// (or written since): they may be sent from [`Blob::file`] without `read`.
-    pub fn checked_until(&self, offset: u64) -> Option<u64> {
-        unimplemented!("{offset}")
-    }
-
-    /// The file behind the blob; `None` on a simulated disk. A byte's offset in the content is its offset in the file.
-    pub fn file(&self) -> Option<&std::fs::File> {
-        unimplemented!()
-    }
-
-    /// A writer for the run of bytes that starts at `offset`.
-    pub fn writer(self: &Arc<Self>, offset: u64) -> Writer {
-        unimplemented!("{offset}")
+impl Error {
+    /// The same error once more, for each further call it concerns.
+    fn again(&self) -> Self {
+        match self {
+            Self::Full { needed } => Self::Full { needed: *needed },
+            Self::Corrupt { blob, offset } => Self::Corrupt { blob: *blob, offset: *offset },
+            Self::Absent { blob, offset } => Self::Absent { blob: *blob, offset: *offset },
+            Self::TooLarge { len, max } => Self::TooLarge { len: *len, max: *max },
+            Self::Degraded => Self::Degraded,
+            Self::Closed => Self::Closed,
+            Self::Locked { directory } => Self::Locked { directory: directory.clone() },
+            Self::Version { directory, reason } => Self::Version { directory: directory.clone(), reason: reason.clone() },
+            Self::Io { op, path, source } => {
+                let source = std::io::Error::new(source.kind(), source.to_string());
+                Self::Io { op, path: path.clone(), source }
+            }
+        }
     }
 }
 
-impl Writer {
-    /// Takes the next bytes of the run. Returns as soon as they are queued; waits while more than a bounded amount
-    /// (4 MiB) of this run is queued. An error means the store cannot keep this run (disk full, failed): stop writing, the reason was counted.
-    pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
-        unimplemented!("{}", bytes.len())
-    }
-
-    /// Up to where the run's bytes are readable from the blob.
-    pub fn readable_until(&self) -> u64 {
-        unimplemented!()
-    }
-
-    /// Resolves when all that was taken is readable (written to the file; durable with the next commit).
-    pub async fn finish(self) -> Result<(), Error> {
-        unimplemented!()
-    }
-}
-
-/// Keeps `metrics` in the signature of `open` below honest.
-pub async fn open(config: Config, disk: Arc<dyn Disk>, metrics: metrics::Store) -> Result<Store, Error> {
-    let _ = (config, disk, metrics);
-    unimplemented!()
-}
+#[cfg(test)]
+mod tests;

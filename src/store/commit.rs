@@ -1,0 +1,238 @@
+//! The committer: one thread that makes changes durable, in groups. Bytes first, then names, then the index; then files that are of no more use go.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    io,
+    path::PathBuf,
+    sync::{Arc, Weak, atomic::Ordering::Relaxed},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    object::BlobId,
+    piece::ByteRange,
+    store::{
+        Error, State,
+        blob::Blob,
+        format::{self, ObjectHead},
+        index::{BlobChange, Changes, Snapshot},
+        journal::{Batch, Journal, Waiters},
+        pieces::Run,
+        pool::Kind,
+        shared::Shared,
+        table::variant_of,
+    },
+};
+
+/// How long to wait after a failed commit.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What a commit took from an open blob, to put back if it fails.
+struct Taken {
+    blob: Arc<Blob>,
+    rows: BTreeSet<u64>,
+    unsynced: Vec<Run>,
+}
+
+/// Starts the committer; it ends with the journal, or when the store has gone.
+pub(super) fn start(store: &Arc<Shared>) -> io::Result<()> {
+    let (weak, journal) = (Arc::downgrade(store), Arc::clone(&store.journal));
+    thread::Builder::new().name("weir-commit".into()).spawn(move || run(&weak, &journal)).map(drop)
+}
+
+fn run(store: &Weak<Shared>, journal: &Journal) {
+    while journal.wait() {
+        let Some(store) = store.upgrade() else { return };
+        store.commit();
+        store.keep_clear();
+        store.show();
+    }
+}
+
+impl Shared {
+    /// Commits what is pending, if it is time.
+    pub(super) fn commit(self: &Arc<Self>) {
+        let Some((batch, waiters)) = self.journal.take() else { return };
+        let began = Instant::now();
+        let mut taken = Vec::new();
+        let outcome = self.commit_batch(&batch, &mut taken);
+        match &outcome {
+            Ok(changes) => {
+                self.blob_ids.reserved(changes.next_blob);
+                self.object_ids.reserved(changes.next_object);
+                taken.iter().for_each(Taken::committed);
+                self.journal.committed();
+                self.metrics.commits.inc();
+                self.metrics.commit_seconds.observe(began.elapsed());
+                if self.room.state() == State::Degraded {
+                    self.room.enter(State::Working, &self.metrics);
+                }
+                self.remove_files(batch.removed.clone());
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a commit of the index failed, it will be tried again");
+                taken.iter().for_each(Taken::put_back);
+                self.journal.failed(&batch, RETRY);
+                self.room.enter(State::Degraded, &self.metrics);
+            }
+        }
+        answer(waiters, outcome.is_ok());
+        // Blobs may be closed by these drops, which lead to further changes: after everything else.
+        drop((batch, taken));
+    }
+
+    fn commit_batch(self: &Arc<Self>, batch: &Batch, taken: &mut Vec<Taken>) -> io::Result<Changes> {
+        let mut changes = Changes {
+            removed: batch.removed.iter().map(|(id, _)| *id).collect(),
+            next_blob: self.blob_ids.wanted(),
+            next_object: self.object_ids.wanted(),
+            ..Changes::default()
+        };
+        for (id, (key, object)) in &batch.objects {
+            let row = object.as_ref().map(|object| {
+                let head = ObjectHead { blob: object.meta.blob, variant: variant_of(&object.meta.selecting) };
+                format::object(&crate::store::index::join_key(*key, *id), head, &object.meta)
+            });
+            changes.objects.push((*key, *id, row));
+        }
+        let mut directories = BTreeSet::new();
+        for (id, touched) in &batch.blobs {
+            let snapshot = touched.blob.as_ref().and_then(|blob| self.sync_blob(blob, taken, &mut directories));
+            let (pinned, verified) = (touched.pinned, touched.verified.clone());
+            changes.blobs.push((*id, BlobChange { snapshot, pinned, verified }));
+        }
+        directories.iter().try_for_each(|directory| self.disk.sync_dir(directory))?;
+        self.apply(&changes, batch)?;
+        Ok(changes)
+    }
+
+    /// Syncs a blob's bytes and says what the index is to know of it; `None` if nothing (it is no longer stored, or its sync failed).
+    fn sync_blob(
+        self: &Arc<Self>,
+        blob: &Arc<Blob>,
+        taken: &mut Vec<Taken>,
+        directories: &mut BTreeSet<PathBuf>,
+    ) -> Option<Snapshot> {
+        let (snapshot, took) = {
+            let mut state = blob.state();
+            if state.detached {
+                return None;
+            }
+            if state.is_new {
+                directories.insert(self.layout.blob_dir(blob.id));
+            }
+            let rows = std::mem::take(&mut state.dirty_rows);
+            let encode = |row: &u64| {
+                let mut runs = state.map.of_row(*row).peekable();
+                let bytes = runs.peek().is_some().then(|| format::pieces(blob.id.0, *row, state.map.of_row(*row)));
+                (*row, bytes)
+            };
+            let snapshot = Snapshot {
+                len: state.len,
+                present: state.map.bytes(),
+                complete: state.complete && state.merged_into.is_none(),
+                content: state.content,
+                rows: rows.iter().map(encode).collect(),
+            };
+            let unsynced = rows.iter().flat_map(|row| state.map.of_row(*row)).filter(|run| !run.durable).cloned().collect();
+            (snapshot, Taken { blob: Arc::clone(blob), rows, unsynced })
+        };
+        if !took.unsynced.is_empty()
+            && let Err(error) = blob.file.sync_data()
+        {
+            self.sync_failed(took, error);
+            return None;
+        }
+        taken.push(took);
+        Some(snapshot)
+    }
+
+    /// After a failed sync nobody knows what of the unsynced bytes is on the disk: they are dropped.
+    fn sync_failed(self: &Arc<Self>, took: Taken, error: io::Error) {
+        let blob = &took.blob;
+        self.io_failed("sync", blob.path.clone(), error);
+        tracing::error!(blob = %blob.id, "a sync failed, what was written since the last one is dropped");
+        {
+            let mut state = blob.state();
+            let ranges: Vec<ByteRange> = took.unsynced.iter().map(|run| run.range).collect();
+            ranges.into_iter().for_each(|range| state.drop_run(range));
+            state.dirty_rows.extend(&took.rows);
+        }
+        let bytes = blob.state().map.bytes();
+        self.table.change_blob(blob.id, |entry| {
+            entry.bytes = bytes;
+            entry.complete = false;
+        });
+        self.touched(blob);
+    }
+
+    /// Applies the changes. On a full disk the files that are to go go first, for even forgetting needs room.
+    fn apply(self: &Arc<Self>, changes: &Changes, batch: &Batch) -> io::Result<()> {
+        let first = self.index.apply(changes);
+        let Err(error) = first else { return Ok(()) };
+        self.metrics.errors.inc("commit");
+        self.index.reopen()?;
+        if error.kind() != io::ErrorKind::StorageFull || batch.removed.is_empty() {
+            return Err(error);
+        }
+        // The index may then name files that are gone: their objects are dropped when met.
+        self.unlink(&batch.removed);
+        self.index.apply(changes).inspect_err(|_| drop(self.index.reopen()))
+    }
+
+    fn remove_files(self: &Arc<Self>, removed: Vec<(BlobId, u64)>) {
+        if removed.is_empty() {
+            return;
+        }
+        let store = Arc::clone(self);
+        self.pool.spawn(Kind::Background, move || {
+            store.unlink(&removed);
+            store.room.freed(removed.iter().map(|(_, bytes)| bytes).sum());
+            let gone: HashSet<BlobId> = removed.iter().map(|(id, _)| *id).collect();
+            store.table.forget_digests(|id| gone.contains(&id));
+        });
+    }
+
+    fn unlink(&self, removed: &[(BlobId, u64)]) {
+        for (id, _) in removed {
+            match self.disk.unlink(&self.layout.blob(*id)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    // An orphan: the next start removes it.
+                    tracing::warn!(blob = %id, %error, "a file could not be removed");
+                    self.metrics.errors.inc("unlink");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Brings the gauges up to date.
+    fn show(&self) {
+        self.metrics.objects.set(self.table.objects.load(Relaxed));
+        self.metrics.blobs.set(self.table.blob_count());
+        self.metrics.used_bytes.set(self.table.used.load(Relaxed));
+        self.metrics.limit_bytes.set(self.config.size);
+        self.metrics.memory_used_bytes.set(self.memory.used_bytes());
+    }
+}
+
+impl Taken {
+    fn committed(&self) {
+        let mut state = self.blob.state();
+        self.unsynced.iter().for_each(|run| state.map.mark_durable(run));
+        state.is_new = false;
+    }
+
+    fn put_back(&self) {
+        let mut state = self.blob.state();
+        state.dirty_rows.extend(&self.rows);
+    }
+}
+
+fn answer(waiters: Waiters, committed: bool) {
+    for waiter in waiters {
+        // Who no longer listens does not need to know.
+        let _ = waiter.send(if committed { Ok(()) } else { Err(Error::Degraded) });
+    }
+}

@@ -1,0 +1,238 @@
+//! The durable index: what is stored, in one redb file. Nothing on the path of a hit reads it.
+//!
+//! | table | key | row |
+//! | --- | --- | --- |
+//! | `objects` | key hash 16 B, object id 8 B (big-endian) | response, see `format/object.rs` |
+//! | `blobs` | blob id | length, flags, identity, digests |
+//! | `pieces` | blob id, row number | runs of 64 pieces with their sums |
+//! | `contents` | BLAKE3 of a complete content | blob id |
+//! | `digests` | declared digest | blob id |
+//! | `counters` | name | first id not yet reserved |
+
+mod apply;
+mod backend;
+
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+};
+
+use redb::{Builder, Database, ReadableDatabase, ReadableTable, TableDefinition, TableError};
+
+pub(super) use apply::{BlobChange, Changes, Snapshot};
+
+use crate::{
+    digest::Digest,
+    key::KeyHash,
+    object::{BlobId, ObjectId, ObjectMeta},
+    store::{
+        disk::DiskFile,
+        format::{self, BlobRow, ObjectHead},
+        identity::Sum,
+        pieces::Run,
+    },
+};
+
+const OBJECTS: TableDefinition<'_, [u8; 24], &[u8]> = TableDefinition::new("objects");
+const BLOBS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("blobs");
+const PIECES: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("pieces");
+const CONTENTS: TableDefinition<'_, [u8; 32], u64> = TableDefinition::new("contents");
+const DIGESTS: TableDefinition<'_, &[u8], u64> = TableDefinition::new("digests");
+const COUNTERS: TableDefinition<'_, &str, u64> = TableDefinition::new("counters");
+
+const NEXT_BLOB: &str = "blob";
+const NEXT_OBJECT: &str = "object";
+
+/// The open index. Reads run beside the one writer.
+#[derive(Debug)]
+pub(super) struct Index {
+    /// `None` while a reopening failed.
+    database: RwLock<Option<Database>>,
+    file: Arc<dyn DiskFile>,
+    cache_bytes: usize,
+}
+
+/// What a start needs of the whole index.
+#[derive(Debug, Default)]
+pub(super) struct Loaded {
+    pub(super) objects: Vec<(KeyHash, ObjectId, ObjectHead)>,
+    pub(super) blobs: Vec<(BlobId, BlobRow)>,
+    pub(super) next_blob: u64,
+    pub(super) next_object: u64,
+    /// Rows that rotted, to be removed.
+    pub(super) bad_objects: Vec<[u8; 24]>,
+    pub(super) bad_blobs: Vec<BlobId>,
+}
+
+/// One page of stored responses: their heads and texts, and whether more follow.
+pub(super) type Scanned = Vec<(KeyHash, ObjectId, ObjectMeta)>;
+
+impl Index {
+    /// Opens the index in `file`, or starts one if the file is empty. A file that rotted is an error, never a panic.
+    pub(super) fn open(file: Arc<dyn DiskFile>, cache_bytes: usize) -> io::Result<Self> {
+        let database = open_database(&file, cache_bytes)?;
+        Ok(Self { database: RwLock::new(Some(database)), file, cache_bytes })
+    }
+
+    /// Opens it anew: after an I/O error redb takes no more work.
+    pub(super) fn reopen(&self) -> io::Result<()> {
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        // The old one must be gone first: two on one file would each think they own it.
+        drop(database.take());
+        *database = Some(open_database(&self.file, self.cache_bytes)?);
+        Ok(())
+    }
+
+    /// Closes the file in good order. Later calls fail.
+    pub(super) fn close(&self) {
+        drop(self.database.write().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// Everything a start needs, read in one pass; small tables only (piece rows are read when their blob is opened).
+    pub(super) fn load(&self) -> io::Result<Loaded> {
+        self.guarded(|database| {
+            let read = database.begin_read().map_err(other)?;
+            let mut loaded = Loaded::default();
+            if let Some(table) = present(read.open_table(OBJECTS))? {
+                for entry in table.iter().map_err(other)? {
+                    let (key, row) = entry.map_err(other)?;
+                    let key = key.value();
+                    match format::object_head(&key, row.value()) {
+                        Some(head) => {
+                            let (hash, id) = split_key(&key);
+                            loaded.objects.push((hash, id, head));
+                        }
+                        None => loaded.bad_objects.push(key),
+                    }
+                }
+            }
+            if let Some(table) = present(read.open_table(BLOBS))? {
+                for entry in table.iter().map_err(other)? {
+                    let (id, row) = entry.map_err(other)?;
+                    match format::blob_of(id.value(), row.value()) {
+                        Some(row) => loaded.blobs.push((BlobId(id.value()), row)),
+                        None => loaded.bad_blobs.push(BlobId(id.value())),
+                    }
+                }
+            }
+            if let Some(table) = present(read.open_table(COUNTERS))? {
+                let counter = |name| Ok::<_, io::Error>(table.get(name).map_err(other)?.map_or(0, |value| value.value()));
+                loaded.next_blob = counter(NEXT_BLOB)?;
+                loaded.next_object = counter(NEXT_OBJECT)?;
+            }
+            Ok(loaded)
+        })
+    }
+
+    /// One stored response; `None` if it is not there or rotted.
+    pub(super) fn object(&self, hash: KeyHash, id: ObjectId) -> io::Result<Option<ObjectMeta>> {
+        self.guarded(|database| {
+            let read = database.begin_read().map_err(other)?;
+            let Some(table) = present(read.open_table(OBJECTS))? else { return Ok(None) };
+            let key = join_key(hash, id);
+            Ok(table.get(key).map_err(other)?.and_then(|row| format::object_of(&key, row.value())))
+        })
+    }
+
+    /// At most `count` stored responses after `after`, in key order.
+    pub(super) fn scan(&self, after: Option<(KeyHash, ObjectId)>, count: usize) -> io::Result<Scanned> {
+        self.guarded(|database| {
+            let read = database.begin_read().map_err(other)?;
+            let Some(table) = present(read.open_table(OBJECTS))? else { return Ok(Vec::new()) };
+            let from = after.map_or(std::ops::Bound::Unbounded, |(hash, id)| std::ops::Bound::Excluded(join_key(hash, id)));
+            let mut found = Vec::new();
+            for entry in table.range::<[u8; 24]>((from, std::ops::Bound::Unbounded)).map_err(other)? {
+                let (key, row) = entry.map_err(other)?;
+                let (hash, id) = split_key(&key.value());
+                found.extend(format::object_of(&key.value(), row.value()).map(|meta| (hash, id, meta)));
+                if found.len() >= count {
+                    break;
+                }
+            }
+            Ok(found)
+        })
+    }
+
+    /// A blob with its runs; rotten rows of pieces are left out. `None` if the blob is not there or its own row rotted.
+    pub(super) fn blob(&self, id: BlobId) -> io::Result<Option<(BlobRow, Vec<Run>)>> {
+        self.guarded(|database| {
+            let read = database.begin_read().map_err(other)?;
+            let Some(table) = present(read.open_table(BLOBS))? else { return Ok(None) };
+            let Some(row) = table.get(id.0).map_err(other)?.and_then(|row| format::blob_of(id.0, row.value())) else {
+                return Ok(None);
+            };
+            let mut runs = Vec::new();
+            if let Some(table) = present(read.open_table(PIECES))? {
+                for entry in table.range((id.0, 0)..=(id.0, u64::MAX)).map_err(other)? {
+                    let (key, bytes) = entry.map_err(other)?;
+                    runs.extend(format::pieces_of(id.0, key.value().1, bytes.value()).unwrap_or_default());
+                }
+            }
+            Ok(Some((row, runs)))
+        })
+    }
+
+    /// The blob that holds this content.
+    pub(super) fn content(&self, content: &Sum) -> io::Result<Option<BlobId>> {
+        self.guarded(|database| {
+            let read = database.begin_read().map_err(other)?;
+            let Some(table) = present(read.open_table(CONTENTS))? else { return Ok(None) };
+            Ok(table.get(content).map_err(other)?.map(|id| BlobId(id.value())))
+        })
+    }
+
+    /// Runs `work` on the database. redb may panic on rotten pages: that is an error here.
+    fn guarded<T>(&self, work: impl FnOnce(&Database) -> io::Result<T>) -> io::Result<T> {
+        let guard: RwLockReadGuard<'_, _> = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = guard.as_ref().ok_or_else(|| io::Error::other("the index is not open"))?;
+        caught(|| work(database))
+    }
+}
+
+fn open_database(file: &Arc<dyn DiskFile>, cache_bytes: usize) -> io::Result<Database> {
+    caught(|| {
+        let backend = backend::Backend(Arc::clone(file));
+        Builder::new().set_cache_size(cache_bytes).create_with_backend(backend).map_err(other)
+    })
+}
+
+fn caught<T>(work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::InvalidData, "index rotted")))
+}
+
+/// A table that was never written to is empty.
+fn present<T>(table: Result<T, TableError>) -> io::Result<Option<T>> {
+    match table {
+        Ok(table) => Ok(Some(table)),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(other(error)),
+    }
+}
+
+/// Keeps the operating system's error visible: what to do about a full disk depends on it.
+fn other(error: impl Into<redb::Error>) -> io::Error {
+    match error.into() {
+        redb::Error::Io(error) => error,
+        error => io::Error::other(error),
+    }
+}
+
+pub(super) fn join_key(hash: KeyHash, id: ObjectId) -> [u8; 24] {
+    let mut key = [0; 24];
+    key[..16].copy_from_slice(&hash.0);
+    key[16..].copy_from_slice(&id.0.to_be_bytes());
+    key
+}
+
+fn split_key(key: &[u8; 24]) -> (KeyHash, ObjectId) {
+    let (mut hash, mut id) = ([0; 16], [0; 8]);
+    hash.copy_from_slice(&key[..16]);
+    id.copy_from_slice(&key[16..]);
+    (KeyHash(hash), ObjectId(u64::from_be_bytes(id)))
+}
+
+/// How a digest is spelled as a key: SHA-1 and SHA-256 differ in length.
+fn digest_key(digest: &Digest) -> &[u8] {
+    digest.bytes()
+}

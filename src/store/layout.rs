@@ -1,0 +1,132 @@
+//! Where things are in the data directory, its format version, and its lock.
+//!
+//! ```text
+//! VERSION  LOCK  index.redb  blobs/<volume>/<ab>/<id>  quarantine/<id>
+//! ```
+
+use std::{
+    io::{self, IoSlice},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::{
+    object::BlobId,
+    store::{
+        Error,
+        disk::{Disk, DiskFile},
+    },
+};
+
+/// The paths of one data directory.
+#[derive(Clone, Debug)]
+pub(super) struct Layout {
+    directory: PathBuf,
+}
+
+/// What `VERSION` holds.
+const VERSION: &str = "weir store 1\n";
+
+/// The volume that blobs go to. More can be added under the same ids.
+const VOLUME: u16 = 0;
+
+impl Layout {
+    pub(super) fn new(directory: &Path) -> Self {
+        Self { directory: directory.to_owned() }
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    pub(super) fn index(&self) -> PathBuf {
+        self.directory.join("index.redb")
+    }
+
+    /// Where an index that could not be read is kept for whoever wants to know why. One: the newest.
+    pub(super) fn bad_index(&self) -> PathBuf {
+        self.directory.join("index.bad")
+    }
+
+    pub(super) fn quarantine(&self) -> PathBuf {
+        self.directory.join("quarantine")
+    }
+
+    pub(super) fn quarantined(&self, id: BlobId) -> PathBuf {
+        self.quarantine().join(id.to_string())
+    }
+
+    pub(super) fn volume(&self) -> PathBuf {
+        self.directory.join("blobs").join(format!("{VOLUME:02}"))
+    }
+
+    /// The directory of a blob: its id's low byte, so that running numbers spread over 256.
+    pub(super) fn blob_dir(&self, id: BlobId) -> PathBuf {
+        self.volume().join(format!("{:02x}", id.0 & 0xff))
+    }
+
+    pub(super) fn blob(&self, id: BlobId) -> PathBuf {
+        self.blob_dir(id).join(id.to_string())
+    }
+
+    /// Makes the directory if need be, takes its lock, and checks or writes its version. The lock is held while the file is.
+    pub(super) fn claim(&self, disk: &dyn Disk) -> Result<Arc<dyn DiskFile>, Error> {
+        let made = [self.directory.clone(), self.volume(), self.quarantine()];
+        disk.create_dir(&self.directory).map_err(|error| self.io("make", error))?;
+        let lock = disk.create(&self.directory.join("LOCK")).map_err(|error| self.io("lock", error))?;
+        if !lock.try_lock().map_err(|error| self.io("lock", error))? {
+            return Err(Error::Locked { directory: self.directory.clone() });
+        }
+        self.check_version(disk)?;
+        for directory in made {
+            disk.create_dir(&directory).map_err(|error| self.io("make", error))?;
+        }
+        let synced = [self.directory.clone(), self.directory.join("blobs")];
+        synced.iter().try_for_each(|directory| disk.sync_dir(directory)).map_err(|error| self.io("sync", error))?;
+        Ok(lock)
+    }
+
+    /// A store without a version is from nobody we know: never guessed.
+    fn check_version(&self, disk: &dyn Disk) -> Result<(), Error> {
+        let entries = disk.list(&self.directory).map_err(|error| self.io("list", error))?;
+        let named = |name: &str| entries.iter().any(|entry| entry.name == name);
+        let has_store = named("index.redb") || named("blobs");
+        let text =
+            if named("VERSION") { self.read_version(disk).map_err(|error| self.io("read", error))? } else { String::new() };
+        if text == VERSION {
+            return Ok(());
+        }
+        // A crash in the first start leaves part of the text, and nothing else: the version is durable before anything is made.
+        if !has_store && VERSION.starts_with(&text) {
+            return self.write_version(disk).map_err(|error| self.io("write", error));
+        }
+        let reason = match &*text {
+            "" => "has a store but no VERSION".to_owned(),
+            found => format!("its format is {:?}, this weir knows {:?}", found.trim_end(), VERSION.trim_end()),
+        };
+        Err(Error::Version { directory: self.directory.clone(), reason })
+    }
+
+    fn read_version(&self, disk: &dyn Disk) -> io::Result<String> {
+        let mut text = [0; 64];
+        let read = disk.open(&self.directory.join("VERSION"))?.read_at(0, &mut text)?;
+        Ok(String::from_utf8_lossy(&text[..read]).into_owned())
+    }
+
+    fn write_version(&self, disk: &dyn Disk) -> io::Result<()> {
+        let file = disk.create(&self.directory.join("VERSION"))?;
+        file.write_at(0, &[IoSlice::new(VERSION.as_bytes())])?;
+        file.sync_data()?;
+        disk.sync_dir(&self.directory)
+    }
+
+    fn io(&self, op: &'static str, source: io::Error) -> Error {
+        Error::Io { op, path: self.directory.clone(), source }
+    }
+}
+
+/// The id a blob's file name stands for.
+pub(super) fn blob_id(name: &str) -> Option<BlobId> {
+    let canonical = name.len() == 16 && !name.bytes().any(|c| c.is_ascii_uppercase());
+    u64::from_str_radix(name, 16).ok().filter(|_| canonical).map(BlobId)
+}

@@ -1,0 +1,66 @@
+//! The memory tier: decoded responses, small hot content, and open blobs. Bounded by weight; what falls out is read again.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use moka::sync::Cache;
+
+use crate::{
+    key::KeyHash,
+    object::{BlobId, Object},
+    store::blob::Blob,
+};
+
+/// The responses of one key, as lookups hand them out.
+pub(super) type Responses = Arc<[Arc<Object>]>;
+
+#[derive(Debug)]
+pub(super) struct Memory {
+    pub(super) responses: Cache<KeyHash, Responses>,
+    pub(super) contents: Cache<BlobId, Bytes>,
+    /// Keeps blobs open between requests. A file descriptor each, hence a bound of its own.
+    pub(super) open: Cache<BlobId, Arc<Blob>>,
+}
+
+/// Content up to this length is kept in memory whole; above, the page cache serves as well.
+pub(super) const SMALL_MAX: u64 = 32 << 10;
+
+/// Blobs kept open: well below the usual limit of open files.
+const OPEN_MAX: u64 = 1_024;
+
+impl Memory {
+    /// Shares `bytes`: half for content, three eighths for responses, the rest is left to the index.
+    pub(super) fn new(bytes: u64) -> Self {
+        Self {
+            responses: Cache::builder().weigher(responses_weight).max_capacity(bytes / 8 * 3).build(),
+            contents: Cache::builder().weigher(|_, bytes: &Bytes| weight(bytes.len() + ENTRY)).max_capacity(bytes / 2).build(),
+            open: Cache::builder().max_capacity(OPEN_MAX).build(),
+        }
+    }
+
+    pub(super) fn used_bytes(&self) -> u64 {
+        self.responses.weighted_size() + self.contents.weighted_size()
+    }
+}
+
+/// What the index may use for pages of its file.
+pub(super) fn index_cache_bytes(bytes: u64) -> usize {
+    usize::try_from(bytes / 8).unwrap_or(usize::MAX).clamp(1 << 20, 64 << 20)
+}
+
+/// What an entry costs beside its bytes, about.
+const ENTRY: usize = 128;
+
+fn responses_weight(_: &KeyHash, responses: &Responses) -> u32 {
+    weight(responses.iter().map(|object| object_bytes(object)).sum::<usize>() + ENTRY)
+}
+
+fn object_bytes(object: &Object) -> usize {
+    let meta = &object.meta;
+    let fields = meta.fields.iter().map(|(name, value)| name.as_str().len() + value.len() + ENTRY).sum::<usize>();
+    size_of::<Object>() + meta.key.text().len() + meta.source.len() + fields + meta.selecting.len() * ENTRY
+}
+
+fn weight(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,131 @@
+//! Reading: bytes out of a blob, compared with their checksum the first time since the start.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::{
+    piece::ByteRange,
+    store::{Error, blob::Blob, identity, memory::SMALL_MAX, pieces::Run, pool::Kind, shared::Shared},
+};
+
+/// What a read has to do.
+enum Plan {
+    /// The bytes are known to be good.
+    Plain(ByteRange),
+    /// The run that holds them was not read since the start: all of it is read and compared.
+    Compare(Run),
+}
+
+/// Reads larger than this are cut: a buffer is made for each.
+const READ_MAX: usize = 1 << 20;
+
+/// A slice of less than a quarter of the buffer it is from is copied, so that it does not keep the rest alive.
+const COPY_BELOW: usize = 4;
+
+impl Blob {
+    /// Between 1 and `max` bytes at `offset`. The first read of a piece since the start compares its checksum; on a mismatch
+    /// the extent is dropped from the map, counted, and the caller gets `Corrupt` and fetches it anew.
+    pub async fn read(self: &Arc<Self>, offset: u64, max: usize) -> Result<Bytes, Error> {
+        let store = self.store.upgrade().ok_or(Error::Closed)?;
+        if let Some(bytes) = store.memory.contents.get(&self.id)
+            && let Some(slice) = slice_of(&bytes, offset, max)
+        {
+            store.metrics.memory_hits.inc();
+            return Ok(slice);
+        }
+        let blob = Arc::clone(self);
+        let read = store.pool.run(Kind::Read, {
+            let store = Arc::clone(&store);
+            move || blob.read_now(&store, offset, max.clamp(1, READ_MAX))
+        });
+        read.await.unwrap_or(Err(Error::Degraded))
+    }
+
+    fn read_now(self: &Arc<Self>, store: &Arc<Shared>, offset: u64, max: usize) -> Result<Bytes, Error> {
+        match self.plan(offset, max)? {
+            Plan::Plain(range) => {
+                let bytes = Bytes::from(self.read_bytes(store, range)?);
+                self.remember(store, range, &bytes);
+                Ok(bytes)
+            }
+            Plan::Compare(run) => {
+                let bytes = Bytes::from(self.read_compared(store, &run)?);
+                self.remember(store, run.range, &bytes);
+                let start = usize::try_from(offset - run.range.start).unwrap_or(usize::MAX);
+                let end = bytes.len().min(start.saturating_add(max));
+                let slice = bytes.slice(start..end);
+                Ok(if slice.len() < bytes.len() / COPY_BELOW { Bytes::copy_from_slice(&slice) } else { slice })
+            }
+        }
+    }
+
+    fn plan(&self, offset: u64, max: usize) -> Result<Plan, Error> {
+        let state = self.state();
+        if let Some(until) = state.checked_until(offset) {
+            return Ok(Plan::Plain(ByteRange { start: offset, end: until.min(offset.saturating_add(max as u64)) }));
+        }
+        let run = state.map.covering(offset).filter(|_| state.readable.covering(offset).is_some());
+        run.cloned().map(Plan::Compare).ok_or(Error::Absent { blob: self.id, offset })
+    }
+
+    /// Hands every run of `range` to `take`, in order; runs not read since the start are compared first.
+    pub(super) fn read_whole(
+        self: &Arc<Self>,
+        store: &Arc<Shared>,
+        range: ByteRange,
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<(), Error> {
+        let mut at = range.start;
+        while at < range.end {
+            let bytes = self.read_now(store, at, usize::try_from(range.end - at).unwrap_or(READ_MAX).min(READ_MAX))?;
+            take(&bytes);
+            at += bytes.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Reads a whole run and compares it with its sum; what does not match is dropped.
+    pub(super) fn read_compared(self: &Arc<Self>, store: &Arc<Shared>, run: &Run) -> Result<Vec<u8>, Error> {
+        let bytes = self.read_bytes(store, run.range)?;
+        if identity::sum(run.range.start, &bytes) != run.sum {
+            store.drop_corrupt(self, run.range);
+            return Err(Error::Corrupt { blob: self.id, offset: run.range.start });
+        }
+        self.state().map.mark_checked(run);
+        Ok(bytes)
+    }
+
+    /// Reads bytes that are readable. A sector that cannot be read, or a file that is too short, is corruption: fetching anew is the cure.
+    fn read_bytes(self: &Arc<Self>, store: &Arc<Shared>, range: ByteRange) -> Result<Vec<u8>, Error> {
+        let mut bytes = vec![0; usize::try_from(range.len()).unwrap_or(usize::MAX)];
+        match self.file.read_exact_at(range.start, &mut bytes) {
+            Ok(()) => {
+                store.metrics.read_bytes.add(range.len());
+                Ok(bytes)
+            }
+            Err(source) => {
+                tracing::warn!(blob = %self.id, ?range, error = %source, "stored bytes cannot be read, dropped");
+                store.metrics.errors.inc("read");
+                store.drop_corrupt(self, range);
+                Err(Error::Corrupt { blob: self.id, offset: range.start })
+            }
+        }
+    }
+
+    /// Keeps a small content in memory once all of it was read.
+    fn remember(&self, store: &Shared, range: ByteRange, bytes: &Bytes) {
+        let is_whole = range.start == 0 && range.len() <= SMALL_MAX && {
+            let state = self.state();
+            state.len == Some(range.len()) && !state.detached
+        };
+        if is_whole {
+            store.memory.contents.insert(self.id, bytes.clone());
+        }
+    }
+}
+
+fn slice_of(bytes: &Bytes, offset: u64, max: usize) -> Option<Bytes> {
+    let start = usize::try_from(offset).ok().filter(|start| *start < bytes.len())?;
+    Some(bytes.slice(start..bytes.len().min(start.saturating_add(max.max(1)))))
+}

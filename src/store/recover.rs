@@ -1,0 +1,206 @@
+//! The start: the directory is claimed, the index read, the table built. Blobs are not looked at; what no index knows goes in the background.
+
+use std::{
+    collections::HashMap,
+    io,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
+use crate::{
+    key::KeyHash,
+    metrics,
+    object::{BlobId, ObjectId},
+    store::{
+        Config, Error, Store, commit,
+        disk::Disk,
+        format::ObjectHead,
+        index::{Changes, Index, Loaded},
+        journal::Journal,
+        layout::{Layout, blob_id},
+        memory::{Memory, index_cache_bytes},
+        pool::{Kind, Pool},
+        room::Room,
+        shared::{IDS_RESERVED, Ids, Shared},
+        table::{BlobEntry, Slot, Slots, Table},
+    },
+};
+
+/// Opens the store in `config.directory`, which is made if it does not exist. A store that rotted or was killed opens with what is whole.
+///
+/// # Errors
+/// [`Error::Locked`], [`Error::Version`], or [`Error::Io`] if the directory cannot be used at all.
+pub async fn open(config: Config, disk: Arc<dyn Disk>, metrics: metrics::Store) -> Result<Store, Error> {
+    let failed = |source| Error::Io { op: "start threads", path: Default::default(), source };
+    let pool = Pool::start(config.disk_threads).map_err(failed)?;
+    let (send, opened) = tokio::sync::oneshot::channel();
+    // A thread of its own: the pool becomes part of what is opened.
+    let work = move || drop(send.send(open_now(config, disk, metrics, pool)));
+    std::thread::Builder::new().name("weir-open".into()).spawn(work).map_err(failed)?;
+    opened.await.unwrap_or(Err(Error::Closed))
+}
+
+fn open_now(config: Config, disk: Arc<dyn Disk>, metrics: metrics::Store, pool: Pool) -> Result<Store, Error> {
+    let layout = Layout::new(&config.directory);
+    let lock = layout.claim(&*disk)?;
+    let (index, mut loaded) = open_index(&*disk, &layout, index_cache_bytes(config.memory))?;
+    let (objects, mut changes) = reconcile(&mut loaded);
+    changes.next_blob = loaded.next_blob + IDS_RESERVED;
+    changes.next_object = loaded.next_object + IDS_RESERVED;
+    let reserved = index.apply(&changes);
+    if let Err(error) = &reserved {
+        tracing::error!(%error, "the index cannot be written");
+        // Reading must go on; without reserved ids nothing is stored until a commit succeeds.
+        index.reopen().map_err(|source| Error::Io { op: "open", path: layout.index(), source })?;
+    }
+    let reserve = if reserved.is_ok() { IDS_RESERVED } else { 0 };
+    let free = disk.free_space(layout.directory()).unwrap_or(0);
+    let shared = Arc::new(Shared {
+        pool,
+        index,
+        table: Table::default(),
+        memory: Memory::new(config.memory),
+        journal: Arc::new(Journal::new(config.commit_interval)),
+        room: Room::new(free),
+        blob_ids: Ids::new(loaded.next_blob, loaded.next_blob + reserve),
+        object_ids: Ids::new(loaded.next_object, loaded.next_object + reserve),
+        open: Mutex::default(),
+        completing: Mutex::default(),
+        closed: AtomicBool::new(false),
+        lock: Mutex::new(Some(lock)),
+        config,
+        disk,
+        layout,
+        metrics,
+    });
+    if reserved.is_err() {
+        shared.room.enter(crate::store::State::Degraded, &shared.metrics);
+        shared.journal.hurry();
+    }
+    shared.fill_table(&loaded, objects);
+    commit::start(&shared).map_err(|source| Error::Io {
+        op: "start threads",
+        path: shared.layout.directory().to_owned(),
+        source,
+    })?;
+    let (orphans, first_new) = (Arc::clone(&shared), BlobId(loaded.next_blob));
+    shared.pool.spawn(Kind::Background, move || orphans.remove_orphans(first_new));
+    Ok(Store { shared })
+}
+
+/// Opens and reads the index. One that rotted is moved aside: what it knew is fetched anew.
+fn open_index(disk: &dyn Disk, layout: &Layout, cache_bytes: usize) -> Result<(Index, Loaded), Error> {
+    let path = layout.index();
+    let failed = |op| {
+        let path = path.clone();
+        move |source| Error::Io { op, path, source }
+    };
+    let open = || -> io::Result<(Index, Loaded)> {
+        let file = disk.create(&path)?;
+        disk.sync_dir(layout.directory())?;
+        let index = Index::open(file, cache_bytes)?;
+        let loaded = index.load()?;
+        Ok((index, loaded))
+    };
+    match open() {
+        Ok((index, mut loaded)) => {
+            if loaded.next_blob == 0 {
+                // New, or its counters rotted: no id of a file that exists may be given away.
+                loaded.next_blob = first_free_id(disk, layout, &loaded);
+                loaded.next_object = loaded.objects.iter().map(|(_, id, _)| id.0 + 1).max().unwrap_or(0).max(1);
+            }
+            Ok((index, loaded))
+        }
+        Err(error) => {
+            tracing::warn!(%error, kept = %layout.bad_index().display(), "the index is unreadable: it is moved aside and an empty one started");
+            disk.rename(&path, &layout.bad_index()).map_err(failed("move aside"))?;
+            let (index, mut loaded) = open().map_err(failed("open"))?;
+            loaded.next_blob = first_free_id(disk, layout, &loaded);
+            loaded.next_object = 1;
+            Ok((index, loaded))
+        }
+    }
+}
+
+/// Above every blob the index or a file name knows.
+fn first_free_id(disk: &dyn Disk, layout: &Layout, loaded: &Loaded) -> u64 {
+    let indexed = loaded.blobs.iter().map(|(id, _)| id.0);
+    let files = blob_files(disk, layout).into_iter().map(|id| id.0);
+    indexed.chain(files).max().map_or(1, |highest| highest.saturating_add(1))
+}
+
+/// The ids of all blob files there are.
+fn blob_files(disk: &dyn Disk, layout: &Layout) -> Vec<BlobId> {
+    let directories = disk.list(&layout.volume()).unwrap_or_default();
+    let mut ids = Vec::new();
+    for directory in directories.into_iter().filter(|entry| entry.is_dir) {
+        let files = disk.list(&layout.volume().join(&directory.name)).unwrap_or_default();
+        ids.extend(files.iter().filter_map(|file| blob_id(&file.name)));
+    }
+    ids
+}
+
+type Objects = Vec<(KeyHash, ObjectId, ObjectHead)>;
+
+/// Keeps objects and blobs that have one another; the rest is to be removed from the index.
+fn reconcile(loaded: &mut Loaded) -> (Objects, Changes) {
+    let mut changes = Changes { bad_objects: std::mem::take(&mut loaded.bad_objects), ..Changes::default() };
+    if !loaded.bad_blobs.is_empty() || !changes.bad_objects.is_empty() {
+        tracing::warn!(
+            objects = changes.bad_objects.len(),
+            blobs = loaded.bad_blobs.len(),
+            "rows of the index rotted and are dropped"
+        );
+    }
+    let mut references: HashMap<BlobId, bool> = loaded.blobs.iter().map(|(id, _)| (*id, false)).collect();
+    let mut kept = Vec::with_capacity(loaded.objects.len());
+    for (key, id, head) in loaded.objects.drain(..) {
+        match references.get_mut(&head.blob) {
+            Some(referred) => {
+                *referred = true;
+                kept.push((key, id, head));
+            }
+            None => changes.objects.push((key, id, None)),
+        }
+    }
+    loaded.blobs.retain(|(id, row)| references[id] || row.pinned);
+    let unused = references.into_iter().filter(|(_, referred)| !referred).map(|(id, _)| id);
+    changes.removed = unused.chain(loaded.bad_blobs.drain(..)).collect();
+    (kept, changes)
+}
+
+impl Shared {
+    fn fill_table(&self, loaded: &Loaded, mut objects: Objects) {
+        for (id, row) in &loaded.blobs {
+            let mut entry = BlobEntry::new(row.present, row.complete, row.pinned);
+            entry.queued = true;
+            self.table.add_blob(*id, entry);
+            row.verified.iter().for_each(|digest| self.table.add_digest(*digest, *id));
+        }
+        // The newest first: ids rise.
+        objects.sort_unstable_by_key(|(key, id, _)| (*key, *id));
+        for (key, object, ObjectHead { blob, variant }) in objects {
+            let mut shard = self.table.keys_mut(key);
+            Slots::edit(&mut shard, key, |slots| slots.insert(0, Slot { object, blob, variant }));
+            self.table.change_blob(blob, |entry| entry.add_key(key));
+            self.table.objects.fetch_add(1, Relaxed);
+        }
+        self.room.restore(loaded.blobs.iter().map(|(id, _)| *id));
+    }
+
+    /// Removes files that the index does not know and that are not new.
+    fn remove_orphans(&self, first_new: BlobId) {
+        let mut removed = 0;
+        for id in blob_files(&*self.disk, &self.layout) {
+            if id < first_new && self.table.blob(id, |_| ()).is_none() && self.disk.unlink(&self.layout.blob(id)).is_ok() {
+                removed += 1;
+            }
+        }
+        if removed > 0 {
+            tracing::info!(removed, "files that the index does not know were removed");
+            self.metrics.orphans_removed.add(removed);
+        }
+    }
+}

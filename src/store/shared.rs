@@ -1,0 +1,352 @@
+//! What all handles of one store share, and the life of a blob in it: created, opened, touched, closed, removed.
+//!
+//! Lock order: eviction queues, keys, blobs, a blob's state, open blobs, journal. An `Arc<Blob>` is never dropped under one of them, for its
+//! drop takes them.
+
+use std::{
+    collections::HashMap,
+    io,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use crate::{
+    metrics,
+    object::{BlobId, ObjectId},
+    piece::ByteRange,
+    store::{
+        Config, Error,
+        blob::{Blob, State as BlobState},
+        disk::{Disk, DiskFile},
+        identity::Sum,
+        index::Index,
+        journal::Journal,
+        layout::Layout,
+        memory::Memory,
+        pieces::Run,
+        pool::Pool,
+        room::Room,
+        table::{BlobEntry, Slots, Table},
+    },
+};
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) config: Config,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) layout: Layout,
+    pub(super) metrics: metrics::Store,
+    pub(super) pool: Pool,
+    pub(super) index: Index,
+    pub(super) table: Table,
+    pub(super) memory: Memory,
+    pub(super) journal: Arc<Journal>,
+    pub(super) room: Room,
+    pub(super) blob_ids: Ids,
+    pub(super) object_ids: Ids,
+    /// One `Arc<Blob>` for each id at a time.
+    pub(super) open: Mutex<HashMap<BlobId, Weak<Blob>>>,
+    /// Held while a complete blob looks for its equal: of two that end at once, one must see the other.
+    pub(super) completing: Mutex<()>,
+    pub(super) closed: AtomicBool,
+    /// Released by `close`, so that the directory can be opened again at once.
+    pub(super) lock: Mutex<Option<Arc<dyn DiskFile>>>,
+}
+
+/// Ids that were durably reserved and not yet given away.
+#[derive(Debug)]
+pub(super) struct Ids {
+    next: AtomicU64,
+    /// The first that is not reserved.
+    end: AtomicU64,
+}
+
+/// Counts a writer of a blob until dropped.
+#[derive(Debug)]
+pub(super) struct Writing {
+    store: Weak<Shared>,
+    blob: BlobId,
+}
+
+/// Ids reserved ahead. A crash skips them; there are 2^64.
+pub(super) const IDS_RESERVED: u64 = 1 << 20;
+
+/// Runs that are no whole piece, for one blob: beyond, the shortest are dropped.
+pub(super) const EXTENTS_MAX: usize = 4_096;
+
+/// How many are dropped at once, so that the search is rare.
+const EXTENTS_DROPPED: usize = 64;
+
+impl Ids {
+    pub(super) fn new(next: u64, end: u64) -> Self {
+        Self { next: AtomicU64::new(next), end: AtomicU64::new(end) }
+    }
+
+    /// The next id; `None` when all reserved ones are used up (commits have been failing for a million ids).
+    pub(super) fn next(&self) -> Option<u64> {
+        let end = self.end.load(Relaxed);
+        self.next.fetch_update(Relaxed, Relaxed, |next| (next < end).then_some(next + 1)).ok()
+    }
+
+    /// Up to where ids shall be reserved by the next commit.
+    pub(super) fn wanted(&self) -> u64 {
+        let (next, end) = (self.next.load(Relaxed), self.end.load(Relaxed));
+        if end.saturating_sub(next) < IDS_RESERVED / 2 { next + IDS_RESERVED } else { end }
+    }
+
+    pub(super) fn reserved(&self, end: u64) {
+        self.end.fetch_max(end, Relaxed);
+    }
+}
+
+impl Shared {
+    pub(super) fn open_blobs(&self) -> MutexGuard<'_, HashMap<BlobId, Weak<Blob>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn check_open(&self) -> Result<(), Error> {
+        if self.closed.load(Relaxed) { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    /// Ends the committer, waits for the pool, and releases the directory. Blocks.
+    pub(super) fn shut(&self) {
+        self.journal.end();
+        self.memory.open.invalidate_all();
+        self.memory.open.run_pending_tasks();
+        self.pool.wait_idle();
+        self.index.close();
+        let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(lock);
+    }
+
+    pub(super) fn object_id(&self) -> Option<ObjectId> {
+        self.object_ids.next().map(ObjectId)
+    }
+
+    /// A new blob with an empty file. Runs in the pool.
+    pub(super) fn create_blob(self: &Arc<Self>, len: Option<u64>) -> Result<Arc<Blob>, Error> {
+        let id = BlobId(self.blob_ids.next().ok_or(Error::Degraded)?);
+        let path = self.layout.blob(id);
+        let file = match self.disk.create(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let made = self.disk.create_dir(&self.layout.blob_dir(id)).and_then(|()| self.disk.create(&path));
+                made.and_then(|file| self.disk.sync_dir(&self.layout.volume()).map(|()| file))
+            }
+            file => file,
+        };
+        let file = file.map_err(|error| self.io_failed("create", path.clone(), error))?;
+        let state = BlobState { len, is_new: true, ..BlobState::default() };
+        let blob = Blob::new(id, path, file, Arc::downgrade(self), state);
+        self.table.add_blob(id, BlobEntry::new(0, false, false));
+        self.open_blobs().insert(id, Arc::downgrade(&blob));
+        self.touched(&blob);
+        self.finish_if_whole(&blob);
+        Ok(blob)
+    }
+
+    pub(super) fn open_now(&self, id: BlobId) -> Option<Arc<Blob>> {
+        self.open_blobs().get(&id).and_then(Weak::upgrade)
+    }
+
+    /// Opens a blob from the index. Runs in the pool.
+    pub(super) fn open_blob(self: &Arc<Self>, id: BlobId) -> Result<Arc<Blob>, Error> {
+        let absent = Error::Absent { blob: id, offset: 0 };
+        if let Some(blob) = self.open_now(id) {
+            return Ok(blob);
+        }
+        let Some(checked) = self.table.blob(id, |entry| entry.checked) else { return Err(absent) };
+        let row = self.index.blob(id).map_err(|error| self.io_failed("read index", self.layout.index(), error))?;
+        let Some((row, runs)) = row else {
+            // Its row rotted.
+            self.remove_blob(id);
+            return Err(absent);
+        };
+        let path = self.layout.blob(id);
+        let file = match self.disk.open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                tracing::warn!(blob = %id, "the file of an indexed blob is missing, its responses are forgotten");
+                self.remove_blob(id);
+                return Err(absent);
+            }
+            Err(error) => return Err(self.io_failed("open", path, error)),
+        };
+        let mut state = BlobState::loaded(row.len, runs, checked);
+        state.complete = row.complete && row.len == Some(state.map.bytes());
+        state.content = row.content;
+        let fresh = Blob::new(id, path, file, Arc::downgrade(self), state);
+        let mut open = self.open_blobs();
+        // Another may have opened it meanwhile; then `fresh` is dropped, after the lock.
+        let blob = match open.get(&id).and_then(Weak::upgrade) {
+            Some(there) => there,
+            None => {
+                open.insert(id, Arc::downgrade(&fresh));
+                Arc::clone(&fresh)
+            }
+        };
+        drop(open);
+        if self.table.blob(id, |_| ()).is_none() {
+            blob.state().detached = true;
+        }
+        // A crash may have come between the last byte and the completion.
+        self.finish_if_whole(&blob);
+        Ok(blob)
+    }
+
+    /// The last `Arc` is gone: what is of no more use goes too.
+    pub(super) fn closed_blob(&self, blob: &Blob) {
+        {
+            let mut open = self.open_blobs();
+            match open.get(&blob.id) {
+                // Opened again, or this one was the loser of two openings.
+                Some(weak) if weak.strong_count() > 0 => return,
+                _ => drop(open.remove(&blob.id)),
+            }
+        }
+        let (checked, detached) = {
+            let state = blob.state();
+            (state.map.is_all_checked(), state.detached)
+        };
+        if detached {
+            return;
+        }
+        let unused = self.table.change_blob(blob.id, |entry| {
+            entry.checked = checked;
+            !entry.has_keys()
+        });
+        if unused == Some(true) {
+            self.remove_blob(blob.id);
+        }
+    }
+
+    /// The blob's map changed: the next commit looks at it.
+    pub(super) fn touched(&self, blob: &Arc<Blob>) {
+        if !blob.state().detached {
+            self.journal.touch(blob);
+        }
+    }
+
+    /// Enters a summed run of bytes that were written.
+    pub(super) fn add_run(self: &Arc<Self>, blob: &Arc<Blob>, run: Run, identity: Option<Sum>) {
+        let piece = run.piece();
+        let (bytes, crowded) = {
+            let mut state = blob.state();
+            if !state.readable.contains(run.range) {
+                // Cut off by a length learnt meanwhile; what is left of it has no sum and is dropped too.
+                state.readable.remove(run.range);
+                return;
+            }
+            if let Some(identity) = identity {
+                state.short = Some((run.range.end, identity));
+            }
+            state.add(run);
+            (state.map.bytes(), state.crowded_out())
+        };
+        self.table.change_blob(blob.id, |entry| entry.bytes = bytes);
+        self.touched(blob);
+        if crowded {
+            return;
+        }
+        self.merge_if_full(blob, piece);
+        self.finish_if_whole(blob);
+    }
+
+    /// Drops everything that overlaps `range`: it rotted. The index forgets it with the next commit.
+    pub(super) fn drop_corrupt(self: &Arc<Self>, blob: &Arc<Blob>, range: ByteRange) {
+        let bytes = {
+            let mut state = blob.state();
+            let runs: Vec<_> = state.map.overlapping(range);
+            for run in &runs {
+                state.drop_run(*run);
+            }
+            if runs.is_empty() {
+                state.readable.remove(range);
+            }
+            self.metrics.corrupt_extents.add(runs.len().max(1) as u64);
+            state.map.bytes()
+        };
+        tracing::warn!(blob = %blob.id, ?range, "stored bytes rotted and were dropped");
+        self.table.change_blob(blob.id, |entry| {
+            entry.bytes = bytes;
+            entry.complete = false;
+            entry.checked = false;
+        });
+        self.touched(blob);
+    }
+
+    /// Takes a blob and its objects out of the store; its file goes after the next commit. Says how many objects and bytes went.
+    pub(super) fn remove_blob(&self, id: BlobId) -> (u64, u64) {
+        let bytes = self.table.blob(id, |entry| entry.bytes).unwrap_or(0);
+        let Some(keys) = self.table.take_blob(id) else { return (0, 0) };
+        let mut objects = 0;
+        for key in keys {
+            let mut shard = self.table.keys_mut(key);
+            Slots::edit(&mut shard, key, |slots| {
+                slots.retain(|slot| {
+                    if slot.blob == id {
+                        self.journal.remove_object(key, slot.object);
+                        objects += 1;
+                    }
+                    slot.blob != id
+                });
+            });
+            self.memory.responses.invalidate(&key);
+        }
+        self.table.objects.fetch_sub(objects, Relaxed);
+        self.memory.contents.invalidate(&id);
+        let open = self.open_now(id);
+        if let Some(blob) = &open {
+            blob.state().detached = true;
+        }
+        self.room.freeing(bytes);
+        self.journal.remove_blob(id, bytes);
+        self.memory.open.invalidate(&id);
+        (objects, bytes)
+    }
+
+    pub(super) fn begin_writing(self: &Arc<Self>, blob: BlobId) -> Writing {
+        self.table.change_blob(blob, |entry| entry.writers += 1);
+        Writing { store: Arc::downgrade(self), blob }
+    }
+
+    /// Counts a failed disk call, and says it once in the words of an error.
+    pub(super) fn io_failed(&self, op: &'static str, path: PathBuf, source: io::Error) -> Error {
+        self.metrics.errors.inc(op);
+        if source.kind() == io::ErrorKind::StorageFull {
+            self.room.ran_out(&self.metrics);
+            self.journal.hurry();
+            return Error::Full { needed: 0 };
+        }
+        Error::Io { op, path, source }
+    }
+}
+
+impl BlobState {
+    /// Too many small runs: the shortest are dropped. Whether any were.
+    fn crowded_out(&mut self) -> bool {
+        if self.map.parts() <= EXTENTS_MAX {
+            return false;
+        }
+        for run in self.map.shortest(EXTENTS_DROPPED) {
+            self.drop_run(run.range);
+        }
+        true
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        if let Some(store) = self.store.upgrade() {
+            store.table.change_blob(self.blob, |entry| entry.writers = entry.writers.saturating_sub(1));
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.journal.end();
+    }
+}

@@ -1,0 +1,359 @@
+//! The table in memory that answers lookups: which objects a key has, and which blobs there are. About 150 bytes an object.
+//!
+//! Sharded, so that no two cores wait for one another for long. Lock order: a shard of keys before a shard of blobs.
+
+use std::{
+    collections::HashMap,
+    hash::Hasher,
+    sync::{
+        PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use crate::{
+    digest::Digest,
+    key::KeyHash,
+    object::{BlobId, ObjectId},
+};
+
+/// What the table keeps of an object. Two equal slots mean the same stored response, unchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slot {
+    pub(super) object: ObjectId,
+    pub(super) blob: BlobId,
+    pub(super) variant: u32,
+}
+
+/// The objects of one key, the most recent first. Nearly always one.
+#[derive(Debug)]
+#[expect(clippy::box_collection, reason = "a thin pointer: the rare case must not widen the usual one")]
+pub(super) enum Slots {
+    One(Slot),
+    Many(Box<Vec<Slot>>),
+}
+
+/// What the table keeps of a blob.
+#[derive(Debug)]
+pub(super) struct BlobEntry {
+    /// Keys of the objects that refer to it.
+    keys: Keys,
+    /// Bytes present.
+    pub(super) bytes: u64,
+    pub(super) complete: bool,
+    pub(super) pinned: bool,
+    /// All its bytes were compared with their sums since the start.
+    pub(super) checked: bool,
+    /// Eviction knows it.
+    pub(super) queued: bool,
+    /// Writers at work: while there are any it is not evicted.
+    pub(super) writers: u32,
+    /// Uses since eviction last asked, at most [`USES_MAX`].
+    uses: AtomicU8,
+}
+
+#[derive(Debug, Default)]
+#[expect(clippy::box_collection, reason = "a thin pointer: the rare case must not widen the usual one")]
+enum Keys {
+    #[default]
+    None,
+    One(KeyHash),
+    Many(Box<Vec<KeyHash>>),
+}
+
+type KeyShard = HashMap<KeyHash, Slots, Spread>;
+type BlobShard = HashMap<BlobId, BlobEntry, Spread>;
+
+#[derive(Debug)]
+pub(super) struct Table {
+    keys: Box<[RwLock<KeyShard>]>,
+    blobs: Box<[RwLock<BlobShard>]>,
+    /// Declared digests of verified blobs. May name a blob that has gone: who asks looks.
+    digests: RwLock<HashMap<Digest, BlobId>>,
+    pub(super) objects: AtomicU64,
+    /// Bytes present of all blobs.
+    pub(super) used: AtomicU64,
+    pub(super) pinned: AtomicU64,
+}
+
+const SHARDS: usize = 64;
+const USES_MAX: u8 = 3;
+
+impl Default for Table {
+    fn default() -> Self {
+        Self {
+            keys: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            blobs: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            digests: RwLock::default(),
+            objects: AtomicU64::new(0),
+            used: AtomicU64::new(0),
+            pinned: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Table {
+    pub(super) fn keys(&self, key: KeyHash) -> RwLockReadGuard<'_, KeyShard> {
+        self.keys[key_shard(key)].read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn keys_mut(&self, key: KeyHash) -> RwLockWriteGuard<'_, KeyShard> {
+        self.keys[key_shard(key)].write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The objects of a key now, the most recent first.
+    pub(super) fn slots(&self, key: KeyHash) -> Vec<Slot> {
+        self.keys(key).get(&key).map_or_else(Vec::new, |slots| slots.as_slice().to_vec())
+    }
+
+    pub(super) fn blob<T>(&self, id: BlobId, look: impl FnOnce(&BlobEntry) -> T) -> Option<T> {
+        self.blobs[blob_shard(id)].read().unwrap_or_else(PoisonError::into_inner).get(&id).map(look)
+    }
+
+    /// Changes a blob's entry and the sums over all of them.
+    pub(super) fn change_blob<T>(&self, id: BlobId, change: impl FnOnce(&mut BlobEntry) -> T) -> Option<T> {
+        let mut shard = self.blobs[blob_shard(id)].write().unwrap_or_else(PoisonError::into_inner);
+        let entry = shard.get_mut(&id)?;
+        let (bytes, pinned) = (entry.bytes, entry.pinned);
+        let outcome = change(entry);
+        add_difference(&self.used, bytes, entry.bytes);
+        add_difference(&self.pinned, u64::from(pinned), u64::from(entry.pinned));
+        Some(outcome)
+    }
+
+    pub(super) fn add_blob(&self, id: BlobId, entry: BlobEntry) {
+        self.used.fetch_add(entry.bytes, Relaxed);
+        self.pinned.fetch_add(u64::from(entry.pinned), Relaxed);
+        self.blobs[blob_shard(id)].write().unwrap_or_else(PoisonError::into_inner).insert(id, entry);
+    }
+
+    /// Takes a blob out, and says which keys referred to it. Their slots are the caller's to remove: no lock is held any more.
+    pub(super) fn take_blob(&self, id: BlobId) -> Option<Vec<KeyHash>> {
+        let entry = self.blobs[blob_shard(id)].write().unwrap_or_else(PoisonError::into_inner).remove(&id)?;
+        self.used.fetch_sub(entry.bytes, Relaxed);
+        self.pinned.fetch_sub(u64::from(entry.pinned), Relaxed);
+        Some(entry.keys.as_slice().to_vec())
+    }
+
+    pub(super) fn blob_count(&self) -> u64 {
+        self.blobs.iter().map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner).len() as u64).sum()
+    }
+
+    /// All keys, shard by shard; not a moment's picture.
+    pub(super) fn key_hashes(&self) -> Vec<KeyHash> {
+        let shards = self.keys.iter().map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner));
+        shards.flat_map(|shard| shard.keys().copied().collect::<Vec<_>>()).collect()
+    }
+
+    /// Notes a use, for eviction.
+    pub(super) fn touch(&self, id: BlobId) {
+        self.blob(id, |entry| {
+            // Lost increments do no harm, and the usual case, a hot blob at the maximum, writes nothing.
+            let uses = entry.uses.load(Relaxed);
+            if uses < USES_MAX {
+                entry.uses.store(uses + 1, Relaxed);
+            }
+        });
+    }
+
+    pub(super) fn verified(&self, digest: &Digest) -> Option<BlobId> {
+        let id = *self.digests.read().unwrap_or_else(PoisonError::into_inner).get(digest)?;
+        self.blob(id, |entry| entry.complete)?.then_some(id)
+    }
+
+    pub(super) fn add_digest(&self, digest: Digest, id: BlobId) {
+        self.digests.write().unwrap_or_else(PoisonError::into_inner).insert(digest, id);
+    }
+
+    /// Forgets the digests of a blob that has gone or rotted. Looks at all of them: for the background.
+    pub(super) fn forget_digests(&self, gone: impl Fn(BlobId) -> bool) {
+        self.digests.write().unwrap_or_else(PoisonError::into_inner).retain(|_, id| !gone(*id));
+    }
+}
+
+impl Slots {
+    pub(super) fn as_slice(&self) -> &[Slot] {
+        match self {
+            Self::One(slot) => std::slice::from_ref(slot),
+            Self::Many(slots) => slots,
+        }
+    }
+
+    fn from_vec(mut slots: Vec<Slot>) -> Option<Self> {
+        match slots.len() {
+            0 => None,
+            1 => slots.pop().map(Self::One),
+            _ => Some(Self::Many(Box::new(slots))),
+        }
+    }
+
+    /// Replaces the slots of `key` by what `change` makes of them; a key without slots is removed.
+    pub(super) fn edit(shard: &mut KeyShard, key: KeyHash, change: impl FnOnce(&mut Vec<Slot>)) {
+        let mut slots = shard.remove(&key).map_or_else(Vec::new, |slots| slots.as_slice().to_vec());
+        change(&mut slots);
+        if let Some(slots) = Self::from_vec(slots) {
+            shard.insert(key, slots);
+        }
+    }
+}
+
+impl BlobEntry {
+    pub(super) fn new(bytes: u64, complete: bool, pinned: bool) -> Self {
+        Self { keys: Keys::None, bytes, complete, pinned, checked: false, queued: false, writers: 0, uses: AtomicU8::new(0) }
+    }
+
+    pub(super) fn has_keys(&self) -> bool {
+        !self.keys.as_slice().is_empty()
+    }
+
+    pub(super) fn keys(&self) -> &[KeyHash] {
+        self.keys.as_slice()
+    }
+
+    pub(super) fn add_key(&mut self, key: KeyHash) {
+        match &mut self.keys {
+            Keys::None => self.keys = Keys::One(key),
+            Keys::One(first) => self.keys = Keys::Many(Box::new(vec![*first, key])),
+            Keys::Many(keys) => keys.push(key),
+        }
+    }
+
+    /// Takes out one mention of `key`.
+    pub(super) fn remove_key(&mut self, key: KeyHash) {
+        match &mut self.keys {
+            Keys::One(only) if *only == key => self.keys = Keys::None,
+            Keys::Many(keys) => {
+                if let Some(at) = keys.iter().position(|there| *there == key) {
+                    keys.swap_remove(at);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether it was used since this was last asked; forgets one use.
+    pub(super) fn take_use(&self) -> bool {
+        let uses = self.uses.load(Relaxed);
+        self.uses.store(uses.saturating_sub(1), Relaxed);
+        uses > 0
+    }
+}
+
+impl Keys {
+    fn as_slice(&self) -> &[KeyHash] {
+        match self {
+            Self::None => &[],
+            Self::One(key) => std::slice::from_ref(key),
+            Self::Many(keys) => keys,
+        }
+    }
+}
+
+fn add_difference(sum: &AtomicU64, before: u64, after: u64) {
+    if after >= before {
+        sum.fetch_add(after - before, Relaxed);
+    } else {
+        sum.fetch_sub(before - after, Relaxed);
+    }
+}
+
+fn key_shard(key: KeyHash) -> usize {
+    usize::from(key.0[15]) % SHARDS
+}
+
+fn blob_shard(id: BlobId) -> usize {
+    (id.0 % SHARDS as u64) as usize
+}
+
+/// Hashing for keys that are spread already (a key hash) or only need spreading (a running number): nobody outside chooses them freely.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Spread;
+
+#[derive(Debug, Default)]
+pub(super) struct SpreadHasher(u64);
+
+impl std::hash::BuildHasher for Spread {
+    type Hasher = SpreadHasher;
+
+    fn build_hasher(&self) -> SpreadHasher {
+        SpreadHasher::default()
+    }
+}
+
+impl Hasher for SpreadHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        let mut first = [0; 8];
+        let count = bytes.len().min(8);
+        first[..count].copy_from_slice(&bytes[..count]);
+        self.write_u64(u64::from_le_bytes(first));
+    }
+
+    fn write_usize(&mut self, _: usize) {}
+
+    fn write_u64(&mut self, value: u64) {
+        // Fibonacci hashing: the map uses the top and the bottom bits.
+        let spread = (self.0 ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = spread ^ (spread >> 32);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// Tells variants of a key apart. Equal hashes of different fields only cost a replaced variant.
+pub(super) fn variant_of(selecting: &[(http::HeaderName, Option<http::HeaderValue>)]) -> u32 {
+    if selecting.is_empty() {
+        return 0;
+    }
+    let mut text = blake3::Hasher::new();
+    for (name, value) in selecting {
+        text.update(name.as_str().as_bytes()).update(&[0]);
+        if let Some(value) = value {
+            text.update(&[1]).update(&(value.len() as u64).to_le_bytes()).update(value.as_bytes());
+        }
+    }
+    let hash = text.finalize();
+    u32::from_le_bytes([hash.as_bytes()[0], hash.as_bytes()[1], hash.as_bytes()[2], hash.as_bytes()[3]])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_and_a_blob_entry_stay_small() {
+        assert!(size_of::<(KeyHash, Slots)>() <= 48 && size_of::<(BlobId, BlobEntry)>() <= 56);
+    }
+
+    #[test]
+    fn sums_follow_what_is_added_changed_and_taken() {
+        let table = Table::default();
+        let id = BlobId(1);
+        table.add_blob(id, BlobEntry::new(10, true, false));
+        table.change_blob(id, |entry| {
+            entry.bytes = 4;
+            entry.pinned = true;
+            entry.add_key(KeyHash([1; 16]));
+            entry.add_key(KeyHash([2; 16]));
+            entry.remove_key(KeyHash([1; 16]));
+        });
+        assert_eq!((table.used.load(Relaxed), table.pinned.load(Relaxed), table.blob_count()), (4, 1, 1));
+        assert_eq!(table.take_blob(id), Some(vec![KeyHash([2; 16])]));
+        assert_eq!((table.used.load(Relaxed), table.pinned.load(Relaxed)), (0, 0));
+        assert_eq!(table.take_blob(id), None);
+    }
+
+    #[test]
+    fn a_digest_is_found_only_while_its_blob_is_complete() {
+        let table = Table::default();
+        let digest = Digest::Sha1([1; 20]);
+        table.add_blob(BlobId(1), BlobEntry::new(1, false, false));
+        table.add_digest(digest, BlobId(1));
+        assert_eq!(table.verified(&digest), None);
+        table.change_blob(BlobId(1), |entry| entry.complete = true);
+        assert_eq!(table.verified(&digest), Some(BlobId(1)));
+        table.take_blob(BlobId(1));
+        assert_eq!(table.verified(&digest), None);
+    }
+}

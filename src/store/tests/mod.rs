@@ -1,0 +1,96 @@
+//! The store over a simulated disk.
+
+mod basics;
+
+use std::{path::PathBuf, sync::Arc, time::Duration, time::SystemTime};
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+
+use super::{Blob, Config, Store, disk::sim::SimDisk, open};
+use crate::{
+    key::{CacheKey, Scheme},
+    metrics,
+    object::{ObjectMeta, Trust},
+};
+
+pub(super) const MIB: u64 = 1 << 20;
+
+pub(super) fn config() -> Config {
+    Config {
+        directory: PathBuf::from("/data"),
+        size: 1 << 30,
+        reserve: 0,
+        memory: 16 << 20,
+        object_max: 1 << 30,
+        commit_interval: Duration::from_millis(5),
+        disk_threads: 2,
+    }
+}
+
+pub(super) async fn start(disk: &SimDisk) -> Store {
+    open(config(), Arc::new(disk.clone()), metrics::Store::default()).await.unwrap()
+}
+
+/// Bytes that differ everywhere and between seeds.
+pub(super) fn content(seed: u64, len: u64) -> Bytes {
+    let mut bytes = vec![0; len as usize];
+    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
+    bytes.into()
+}
+
+pub(super) fn key(path: &str) -> CacheKey {
+    CacheKey::new(Scheme::Http, "h.example", path)
+}
+
+pub(super) fn meta(path: &str, blob: &Blob) -> ObjectMeta {
+    ObjectMeta {
+        key: key(path),
+        selecting: Vec::new(),
+        status: StatusCode::OK,
+        fields: HeaderMap::new(),
+        request_time: SystemTime::UNIX_EPOCH,
+        response_time: SystemTime::UNIX_EPOCH,
+        blob: blob.id(),
+        len: blob.len(),
+        source: "h.example".into(),
+        declared: None,
+        trust: Trust::Transport,
+        invalidated: false,
+    }
+}
+
+/// Stores `bytes` whole under `path`.
+pub(super) async fn put(store: &Store, path: &str, bytes: &Bytes) -> Arc<Blob> {
+    let blob = store.create(Some(bytes.len() as u64)).await.unwrap();
+    store.insert(meta(path, &blob));
+    write(&blob, 0, bytes).await.unwrap();
+    blob
+}
+
+pub(super) async fn write(blob: &Arc<Blob>, offset: u64, bytes: &Bytes) -> Result<(), super::Error> {
+    let mut writer = blob.writer(offset);
+    for at in (0..bytes.len()).step_by(100_000) {
+        writer.write(bytes.slice(at..bytes.len().min(at + 100_000))).await?;
+    }
+    writer.finish().await
+}
+
+/// All that is readable from the start.
+pub(super) async fn read(blob: &Arc<Blob>) -> Result<Vec<u8>, super::Error> {
+    read_from(blob, 0).await
+}
+
+pub(super) async fn read_from(blob: &Arc<Blob>, offset: u64) -> Result<Vec<u8>, super::Error> {
+    let mut bytes = Vec::new();
+    while blob.present_until(offset + bytes.len() as u64).is_some() {
+        bytes.extend(blob.read(offset + bytes.len() as u64, 300_000).await?);
+    }
+    Ok(bytes)
+}
+
+/// The blob under `path`, if there is one.
+pub(super) async fn find(store: &Store, path: &str) -> Option<Arc<Blob>> {
+    let responses = store.lookup(key(path).hash()).await.unwrap();
+    store.open(responses.first()?.meta.blob).await.ok()
+}

@@ -1,0 +1,373 @@
+//! Writing: a run of bytes goes into a blob in order, through the disk pool, and is summed on the way.
+//!
+//! A byte that is readable is never overwritten: two writers of one representation bring the same bytes, and readers may be at them.
+
+use std::{
+    collections::VecDeque,
+    io::IoSlice,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Release},
+    },
+    time::Duration,
+};
+
+use bytes::{Buf, Bytes};
+use tokio::{sync::Notify, time::timeout};
+
+use crate::{
+    piece::{ByteRange, PIECE_LEN},
+    store::{
+        Error,
+        blob::Blob,
+        identity::RunHasher,
+        pieces::Run,
+        pool::Kind,
+        shared::{Shared, Writing},
+    },
+};
+
+/// Writes one contiguous run of bytes into a blob. Dropped without `finish`, what was accepted may or may not be kept:
+/// whole checksummed extents are, a torn tail is not.
+#[derive(Debug)]
+pub struct Writer {
+    lane: Arc<Lane>,
+}
+
+/// What writer and disk pool share. At most one job of the pool works on a lane at a time.
+#[derive(Debug)]
+struct Lane {
+    blob: Arc<Blob>,
+    queue: Mutex<Queue>,
+    /// Told when the queue shrank, the lane ended, or failed.
+    changed: Notify,
+    /// Up to where the run is readable.
+    readable: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Queue {
+    parts: VecDeque<Bytes>,
+    queued: usize,
+    /// A job is queued or running.
+    scheduled: bool,
+    /// No more parts will come.
+    ended: bool,
+    /// The last job is done.
+    closed: bool,
+    error: Option<Error>,
+    /// Held by the job while it works.
+    cursor: Option<Cursor>,
+}
+
+/// Where the run stands, and what of it is not summed yet.
+#[derive(Debug)]
+struct Cursor {
+    offset: u64,
+    open: Option<OpenRun>,
+    _writing: Option<Writing>,
+}
+
+/// The bytes since the last piece boundary or gap.
+#[derive(Debug)]
+struct OpenRun {
+    range: ByteRange,
+    hasher: HasherBox,
+}
+
+/// A hasher is 1.9 kB: on the heap.
+type HasherBox = Box<RunHasher>;
+
+/// Bytes of one run that may wait for the disk.
+const QUEUED_MAX: usize = 4 << 20;
+
+/// Bytes written in one go; then another lane has its turn.
+const BATCH_LEN: usize = 1 << 20;
+
+/// A disk that takes nothing for so long is broken, whatever it says.
+const STALL: Duration = Duration::from_secs(60);
+
+impl std::fmt::Debug for RunHasher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RunHasher")
+    }
+}
+
+impl Blob {
+    /// A writer for the run of bytes that starts at `offset`.
+    pub fn writer(self: &Arc<Self>, offset: u64) -> Writer {
+        let writing = self.store.upgrade().map(|store| store.begin_writing(self.id));
+        let cursor = Cursor { offset, open: None, _writing: writing };
+        let queue = Queue {
+            parts: VecDeque::new(),
+            queued: 0,
+            scheduled: false,
+            ended: false,
+            closed: false,
+            error: None,
+            cursor: Some(cursor),
+        };
+        let lane =
+            Lane { blob: Arc::clone(self), queue: Mutex::new(queue), changed: Notify::new(), readable: AtomicU64::new(offset) };
+        Writer { lane: Arc::new(lane) }
+    }
+}
+
+impl Writer {
+    /// Takes the next bytes of the run. Returns as soon as they are queued; waits while more than a bounded amount
+    /// (4 MiB) of this run is queued. An error means the store cannot keep this run (disk full, failed): stop writing, the reason was counted.
+    /// Dropping the future before it returned leaves the bytes out.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let mut bytes = Some(bytes);
+        self.lane
+            .wait(|queue| {
+                if queue.queued >= QUEUED_MAX {
+                    return None;
+                }
+                let bytes = bytes.take()?;
+                queue.queued += bytes.len();
+                queue.parts.push_back(bytes);
+                Some(())
+            })
+            .await?;
+        Lane::schedule(&self.lane)
+    }
+
+    /// Up to where the run's bytes are readable from the blob.
+    pub fn readable_until(&self) -> u64 {
+        self.lane.readable.load(std::sync::atomic::Ordering::Acquire)
+    }
+
+    /// Resolves when all that was taken is readable (written to the file; durable with the next commit).
+    pub async fn finish(self) -> Result<(), Error> {
+        self.lane.lock().ended = true;
+        Lane::schedule(&self.lane)?;
+        self.lane.wait(|queue| queue.closed.then_some(())).await
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.lane.lock().ended = true;
+        // Without a store there is nothing to keep.
+        let _ = Lane::schedule(&self.lane);
+    }
+}
+
+impl Lane {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until `ready` has an answer, or the lane failed.
+    async fn wait<T>(&self, mut ready: impl FnMut(&mut Queue) -> Option<T>) -> Result<T, Error> {
+        loop {
+            let changed = self.changed.notified();
+            {
+                let mut queue = self.lock();
+                if let Some(error) = &queue.error {
+                    return Err(error.again());
+                }
+                if let Some(answer) = ready(&mut queue) {
+                    return Ok(answer);
+                }
+            }
+            timeout(STALL, changed).await.map_err(|_| Error::Degraded)?;
+        }
+    }
+
+    /// Has the pool work on the lane, unless it does.
+    fn schedule(lane: &Arc<Self>) -> Result<(), Error> {
+        {
+            let mut queue = lane.lock();
+            if queue.scheduled || queue.closed {
+                return Ok(());
+            }
+            queue.scheduled = true;
+        }
+        let store = lane.blob.store.upgrade().ok_or(Error::Closed)?;
+        let job = (Arc::clone(lane), Arc::clone(&store));
+        store.pool.spawn(Kind::Write, move || {
+            let (lane, store) = job;
+            lane.work(&store);
+        });
+        Ok(())
+    }
+
+    /// One turn in the disk pool: a batch is written; then the lane rests, ends, or queues for its next turn.
+    fn work(self: Arc<Self>, store: &Arc<Shared>) {
+        let (parts, mut cursor, failed) = {
+            let mut queue = self.lock();
+            let Some(cursor) = queue.cursor.take() else { return };
+            (queue.take_batch(), cursor, queue.error.is_some())
+        };
+        let mut outcome = Ok(());
+        if !failed {
+            outcome = cursor.write(&self.blob, store, parts);
+            self.readable.store(cursor.offset, Release);
+            self.blob.grown.notify_waiters();
+        }
+        let mut queue = self.lock();
+        if let Err(error) = outcome {
+            queue.fail(error);
+        }
+        if !queue.parts.is_empty() {
+            queue.cursor = Some(cursor);
+            drop(queue);
+            self.changed.notify_waiters();
+            let again = Arc::clone(store);
+            store.pool.spawn(Kind::Write, move || self.work(&again));
+            return;
+        }
+        if queue.ended {
+            drop(queue);
+            cursor.close(&self.blob, store);
+            drop(cursor);
+            queue = self.lock();
+            queue.closed = true;
+        } else {
+            queue.cursor = Some(cursor);
+        }
+        queue.scheduled = false;
+        // The end may have come while the last batch was written.
+        let once_more = queue.ended && !queue.closed;
+        drop(queue);
+        self.changed.notify_waiters();
+        if once_more {
+            let _ = Self::schedule(&self);
+        }
+    }
+}
+
+impl Queue {
+    fn take_batch(&mut self) -> Vec<Bytes> {
+        let (mut batch, mut len) = (Vec::new(), 0);
+        while len < BATCH_LEN
+            && let Some(part) = self.parts.pop_front()
+        {
+            len += part.len();
+            batch.push(part);
+        }
+        self.queued -= len;
+        batch
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.parts.clear();
+        self.queued = 0;
+        self.error = Some(error);
+    }
+}
+
+impl Cursor {
+    fn write(&mut self, blob: &Arc<Blob>, store: &Arc<Shared>, mut parts: Vec<Bytes>) -> Result<(), Error> {
+        let len: u64 = parts.iter().map(|part| part.len() as u64).sum();
+        let Some(range) = ByteRange::new(self.offset, self.offset + len) else { return Ok(()) };
+        store.admit_bytes(blob, range)?;
+        let mut gaps = blob.claim(range).into_iter();
+        while let Some(gap) = gaps.next() {
+            skip(&mut parts, gap.start - self.offset);
+            self.offset = gap.start;
+            let taken = take(&mut parts, gap.len());
+            let written = write_parts(blob, gap.start, &taken);
+            blob.release(gap, written.is_ok());
+            if let Err(source) = written {
+                gaps.for_each(|gap| blob.release(gap, false));
+                return Err(store.write_failed(blob, range.len(), source));
+            }
+            store.metrics.written_bytes.add(gap.len());
+            self.sum(blob, store, gap, taken);
+            self.offset = gap.end;
+        }
+        self.offset = range.end;
+        Ok(())
+    }
+
+    /// Sums what was written at `gap`, run by run.
+    fn sum(&mut self, blob: &Arc<Blob>, store: &Arc<Shared>, gap: ByteRange, parts: Vec<Bytes>) {
+        let mut at = gap.start;
+        for mut part in parts {
+            while !part.is_empty() {
+                let room = PIECE_LEN - at % PIECE_LEN;
+                let bytes = part.split_to(part.len().min(usize::try_from(room).unwrap_or(usize::MAX)));
+                if self.open.as_ref().is_some_and(|open| open.range.end != at) {
+                    self.close(blob, store);
+                }
+                let open = self.open.get_or_insert_with(|| OpenRun::at(at));
+                open.hasher.update(&bytes);
+                at += bytes.len() as u64;
+                open.range.end = at;
+                if at.is_multiple_of(PIECE_LEN) || blob.len() == Some(at) {
+                    self.close(blob, store);
+                }
+            }
+        }
+    }
+
+    /// Ends the open run and enters its sum.
+    fn close(&mut self, blob: &Arc<Blob>, store: &Arc<Shared>) {
+        let Some(open) = self.open.take() else { return };
+        let run = Run { range: open.range, sum: open.hasher.sum(), durable: false, checked: true };
+        store.add_run(blob, run, open.hasher.identity());
+    }
+}
+
+impl OpenRun {
+    fn at(offset: u64) -> Self {
+        Self { range: ByteRange { start: offset, end: offset }, hasher: Box::new(RunHasher::new(offset)) }
+    }
+}
+
+impl Blob {
+    /// What of `range` nobody has written or is writing: it is now the caller's to write.
+    fn claim(&self, range: ByteRange) -> Vec<ByteRange> {
+        let mut state = self.state();
+        let gaps: Vec<_> = state.readable.gaps(range).into_iter().flat_map(|gap| state.claimed.gaps(gap)).collect();
+        gaps.iter().for_each(|gap| state.claimed.insert(*gap));
+        gaps
+    }
+
+    /// Ends a claim; what was written is readable, as far as the content goes.
+    fn release(&self, gap: ByteRange, written: bool) {
+        let mut state = self.state();
+        state.claimed.remove(gap);
+        let end = state.len.map_or(gap.end, |len| len.min(gap.end));
+        if let (true, Some(readable)) = (written, ByteRange::new(gap.start, end)) {
+            state.readable.insert(readable);
+        }
+    }
+}
+
+fn write_parts(blob: &Blob, offset: u64, parts: &[Bytes]) -> std::io::Result<()> {
+    let mut at = offset;
+    // The system takes 1,024 slices in one call.
+    for parts in parts.chunks(1_024) {
+        let slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+        blob.file.write_at(at, &slices)?;
+        at += parts.iter().map(|part| part.len() as u64).sum::<u64>();
+    }
+    Ok(())
+}
+
+fn skip(parts: &mut Vec<Bytes>, count: u64) {
+    drop(take(parts, count));
+}
+
+/// The first `count` bytes of `parts`, which keeps the rest.
+fn take(parts: &mut Vec<Bytes>, count: u64) -> Vec<Bytes> {
+    let mut left = usize::try_from(count).unwrap_or(usize::MAX);
+    let mut whole = 0;
+    while whole < parts.len() && parts[whole].len() <= left {
+        left -= parts[whole].len();
+        whole += 1;
+    }
+    let mut taken: Vec<Bytes> = parts.drain(..whole).collect();
+    if let (true, Some(first)) = (left > 0, parts.first_mut()) {
+        taken.push(first.slice(..left));
+        first.advance(left);
+    }
+    taken
+}
