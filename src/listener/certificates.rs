@@ -1,6 +1,10 @@
 //! The certificates that TLS sockets answer with: read, checked, and replaced as a whole while handshakes go on.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use arc_swap::ArcSwap;
 use rustls::{
@@ -12,7 +16,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use crate::listener::Certificate;
+use crate::listener::{Certificate, validity::not_after};
 
 /// Certificates in use; replaced as a whole.
 #[derive(Debug)]
@@ -27,9 +31,21 @@ struct Table(ArcSwap<Vec<Entry>>);
 
 #[derive(Debug)]
 struct Entry {
+    chain: PathBuf,
     /// Lower case. Empty: the certificate says itself.
     names: Vec<Box<str>>,
     key: Arc<CertifiedKey>,
+    not_after: Option<SystemTime>,
+}
+
+/// A certificate in use, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateSummary {
+    pub chain: PathBuf,
+    /// As configured; empty: those that the certificate itself is valid for.
+    pub names: Vec<Box<str>>,
+    /// `None` when it cannot be read.
+    pub not_after: Option<SystemTime>,
 }
 
 /// Why a certificate cannot be used.
@@ -64,6 +80,11 @@ impl Certificates {
         self.table.find(name).is_some()
     }
 
+    /// What is in use now, in the order of the configuration.
+    pub fn summaries(&self) -> Vec<CertificateSummary> {
+        self.table.0.load().iter().map(Entry::summary).collect()
+    }
+
     pub(super) fn tls(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.tls)
     }
@@ -88,6 +109,27 @@ impl ResolvesServerCert for Table {
 }
 
 impl Entry {
+    fn summary(&self) -> CertificateSummary {
+        CertificateSummary { chain: self.chain.clone(), names: self.names.clone(), not_after: self.not_after }
+    }
+
+    /// Tells the administrator what clients will complain about, before they do.
+    fn warn(&self, now: SystemTime) {
+        let certificate = self.chain.display();
+        for name in &self.names {
+            if !is_valid_for(&self.key, &name.replacen("*.", "any.", 1)) {
+                tracing::warn!(%certificate, %name, "certificate is not valid for a name it is configured for");
+            }
+        }
+        match self.not_after.map(|end| end.duration_since(now)) {
+            Some(Err(_)) => tracing::warn!(%certificate, "certificate has expired"),
+            Some(Ok(left)) if left < EXPIRES_SOON => {
+                tracing::warn!(%certificate, days = left.as_secs() / 86_400, "certificate expires soon")
+            }
+            _ => {}
+        }
+    }
+
     fn is_for(&self, name: &str) -> bool {
         if self.names.is_empty() {
             is_valid_for(&self.key, name)
@@ -147,16 +189,15 @@ fn read(file: &Certificate) -> Result<Entry, CertificateError> {
         key: file.key.clone(),
         source,
     })?;
-    let entry = Entry { names: file.names.iter().map(|name| name.to_ascii_lowercase().into()).collect(), key: Arc::new(key) };
-    check_names(file, &entry);
+    let entry = Entry {
+        chain: file.chain.clone(),
+        names: file.names.iter().map(|name| name.to_ascii_lowercase().into()).collect(),
+        not_after: key.end_entity_cert().ok().and_then(|certificate| not_after(certificate)),
+        key: Arc::new(key),
+    };
+    entry.warn(SystemTime::now());
     Ok(entry)
 }
 
-/// Clients will refuse a certificate for a name it is not valid for; the administrator is told before they do.
-fn check_names(file: &Certificate, entry: &Entry) {
-    for name in &entry.names {
-        if !is_valid_for(&entry.key, &name.replacen("*.", "any.", 1)) {
-            tracing::warn!(certificate = %file.chain.display(), %name, "certificate is not valid for a name it is configured for");
-        }
-    }
-}
+/// Enough time to get a new one without haste.
+const EXPIRES_SOON: Duration = Duration::from_secs(14 * 24 * 3600);

@@ -24,6 +24,7 @@ mod proxy_protocol;
 mod shed;
 mod socket;
 mod stream;
+mod validity;
 
 use std::{
     io,
@@ -36,7 +37,7 @@ use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
 use self::{accept::Accepting, connection::Gate, limit::Places, socket::Inherited};
 pub use self::{
-    certificates::{CertificateError, Certificates},
+    certificates::{CertificateError, CertificateSummary, Certificates},
     config::{Certificate, Config, Http2, Limits, Socket, Timeouts},
 };
 use crate::{

@@ -182,6 +182,8 @@ async fn a_reload_brings_the_new_certificate_to_new_handshakes() {
     assert!(files.connect(&ground, "a.example", &[]).await.is_err());
     assert!(ask(&mut files.connect(&ground, "b.example", &[]).await.unwrap(), "/").await.ends_with("ok"));
     assert!(ask(&mut open, "/").await.ends_with("ok"), "what is open stays open");
+    let [summary] = &certificates.summaries()[..] else { panic!("one certificate") };
+    assert!(summary.chain.ends_with("b.pem") && summary.not_after.is_some(), "{summary:?}");
 }
 
 #[tokio::test]
