@@ -96,7 +96,7 @@ impl Proxy {
         if fields::has_passed(request.headers(), &self.node) {
             return Err(Error::Refused(Refusal::Loop));
         }
-        head::request(request.method(), request.uri(), request.headers())?;
+        head::request(request.version(), request.method(), request.uri(), request.headers())?;
         match self.classify(connection, &request, record) {
             Class::Content(want) => {
                 let (parts, _) = request.into_parts();

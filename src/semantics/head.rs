@@ -1,6 +1,14 @@
 //! Messages that could be read in two ways (RFC 9112 §3.2, §6.3, §11.2), as far as parsed fields show it.
+//!
+//! What only the bytes of a head show (obs-fold, bare line feeds, spaces before colons) is judged where heads are read.
 
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::{
+    HeaderMap, Method, StatusCode, Uri, Version,
+    header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
+    uri::Scheme,
+};
+
+use crate::semantics::list;
 
 /// Why a message is refused: a request with 400 and the connection closed, a response with 502.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,11 +25,12 @@ pub enum Ambiguity {
     HostSyntax,
     /// User information in the target (RFC 9110 §4.2.4).
     UserInfo,
-    /// Absolute form and `Host` name different hosts.
+    /// Absolute form and `Host` name different hosts. RFC 9112 §3.2.2 lets the target win; but who sends both means to be
+    /// read in two ways.
     HostMismatch,
     /// The target's form does not fit the method (RFC 9112 §3.2).
     Target,
-    /// Framing where there can be none: `Transfer-Encoding` in a 1xx or 204 (RFC 9112 §6.1).
+    /// Framing where there can be none: in a 1xx or 204 (RFC 9110 §8.6, RFC 9112 §6.1).
     Bodyless,
 }
 
@@ -42,20 +51,184 @@ impl Ambiguity {
     }
 }
 
-/// Judges the head of an HTTP/1.1 or HTTP/2 request.
-pub fn request(method: &Method, target: &Uri, fields: &HeaderMap) -> Result<(), Ambiguity> {
-    let _ = (method, target, fields);
-    unimplemented!()
+/// Judges the head of a request.
+pub fn request(version: Version, method: &Method, target: &Uri, fields: &HeaderMap) -> Result<(), Ambiguity> {
+    framing(fields)?;
+    form(method, target)?;
+    host(version, target, fields)
 }
 
 /// Judges the head of a response.
 pub fn response(status: StatusCode, fields: &HeaderMap) -> Result<(), Ambiguity> {
-    let _ = (status, fields);
-    unimplemented!()
+    let length = framing(fields)?;
+    let is_bodyless = status.is_informational() || status == StatusCode::NO_CONTENT;
+    // A 204 that says its length is 0 breaks a rule, but nobody can misread it.
+    if is_bodyless && (fields.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length > 0)) {
+        return Err(Ambiguity::Bodyless);
+    }
+    Ok(())
 }
 
 /// The one length that all `Content-Length` lines agree on; `Ok(None)`: there is none (RFC 9110 §8.6).
 pub fn content_length(fields: &HeaderMap) -> Result<Option<u64>, Ambiguity> {
-    let _ = fields;
-    unimplemented!()
+    let mut agreed = None;
+    for line in fields.get_all(CONTENT_LENGTH) {
+        // Split without regard to quotes: whatever is not digits is invalid anyway.
+        for member in line.as_bytes().split(|&byte| byte == b',') {
+            let length = list::digits(member.trim_ascii()).filter(|&length| length < u64::MAX);
+            let length = length.ok_or(Ambiguity::ContentLength)?;
+            if agreed.is_some_and(|agreed| agreed != length) {
+                return Err(Ambiguity::ContentLength);
+            }
+            agreed = Some(length);
+        }
+    }
+    Ok(agreed)
+}
+
+/// RFC 9112 §6.3: one way to find the end of the body.
+fn framing(fields: &HeaderMap) -> Result<Option<u64>, Ambiguity> {
+    let length = content_length(fields)?;
+    let mut codings = fields.get_all(TRANSFER_ENCODING).into_iter();
+    let Some(coding) = codings.next() else { return Ok(length) };
+    if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+        return Err(Ambiguity::TransferCoding);
+    }
+    if length.is_some() { Err(Ambiguity::BothFramings) } else { Ok(None) }
+}
+
+/// RFC 9112 §3.2: authority form for `CONNECT` alone, asterisk form for `OPTIONS` alone.
+fn form(method: &Method, target: &Uri) -> Result<(), Ambiguity> {
+    let authority = target.authority();
+    if authority.is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err(Ambiguity::UserInfo);
+    }
+    let fits = if *method == Method::CONNECT {
+        authority.is_some_and(|authority| authority.port_u16().is_some()) && target.path_and_query().is_none()
+    } else if target.scheme().is_none() && authority.is_some() {
+        false
+    } else {
+        target.path().starts_with('/') || (target.path() == "*" && *method == Method::OPTIONS)
+    };
+    if fits { Ok(()) } else { Err(Ambiguity::Target) }
+}
+
+/// RFC 9112 §3.2: exactly one valid `Host` (HTTP/1.0 may have none, HTTP/2 names the host in the target), not against the target.
+fn host(version: Version, target: &Uri, fields: &HeaderMap) -> Result<(), Ambiguity> {
+    let mut lines = fields.get_all(HOST).into_iter();
+    let Some(host) = lines.next() else {
+        let is_needed = version == Version::HTTP_11 || (version >= Version::HTTP_2 && target.authority().is_none());
+        return if is_needed { Err(Ambiguity::HostCount) } else { Ok(()) };
+    };
+    if lines.next().is_some() {
+        return Err(Ambiguity::HostCount);
+    }
+    let host = host.as_bytes();
+    if host.contains(&b'@') {
+        return Err(Ambiguity::UserInfo);
+    }
+    let (name, port) = host_and_port(host).ok_or(Ambiguity::HostSyntax)?;
+    let Some(authority) = target.authority() else { return Ok(()) };
+    let default = if target.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
+    let is_same = name.eq_ignore_ascii_case(authority.host().as_bytes())
+        && port.unwrap_or(default) == authority.port_u16().unwrap_or(default);
+    if is_same { Ok(()) } else { Err(Ambiguity::HostMismatch) }
+}
+
+/// `uri-host [ ":" port ]` (RFC 9110 §7.2); `None` when it is nothing of the kind. A list of hosts is none.
+fn host_and_port(host: &[u8]) -> Option<(&[u8], Option<u16>)> {
+    let (name, port) = match host.strip_prefix(b"[") {
+        Some(rest) => host.split_at(rest.iter().position(|&byte| byte == b']')? + 2),
+        None => host.split_at(host.iter().position(|&byte| byte == b':').unwrap_or(host.len())),
+    };
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=%".contains(byte);
+    let is_literal = |byte: &u8| byte.is_ascii_hexdigit() || b":.[]".contains(byte);
+    let is_valid = if name.starts_with(b"[") { name.iter().all(is_literal) } else { name.iter().all(is_name) };
+    let port = match port {
+        [] | b":" => None,
+        [b':', digits @ ..] => Some(list::digits(digits).and_then(|port| u16::try_from(port).ok())?),
+        _ => return None,
+    };
+    (is_valid && !name.is_empty()).then_some((name, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::semantics::testing::fields;
+
+    fn judge(method: &str, target: &str, pairs: &[(&str, &str)]) -> Option<Ambiguity> {
+        request(Version::HTTP_11, &method.parse().unwrap(), &target.parse().unwrap(), &fields(pairs)).err()
+    }
+
+    #[test]
+    fn a_request_is_read_in_one_way_or_refused() {
+        use Ambiguity::*;
+        let host = ("host", "a.example");
+        for (method, target, pairs, expected) in [
+            ("GET", "/", vec![host], None),
+            ("GET", "/", vec![host, ("content-length", "0")], None),
+            ("POST", "/", vec![host, ("content-length", "5"), ("content-length", "5")], None),
+            ("POST", "/", vec![host, ("content-length", "5, 5")], None),
+            ("POST", "/", vec![host, ("content-length", "5"), ("content-length", "6")], Some(ContentLength)),
+            ("POST", "/", vec![host, ("content-length", "5, 6")], Some(ContentLength)),
+            ("POST", "/", vec![host, ("content-length", "+5")], Some(ContentLength)),
+            ("POST", "/", vec![host, ("content-length", "0x5")], Some(ContentLength)),
+            ("POST", "/", vec![host, ("content-length", "")], Some(ContentLength)),
+            ("POST", "/", vec![host, ("content-length", "99999999999999999999")], Some(ContentLength)),
+            ("POST", "/", vec![host, ("transfer-encoding", "Chunked")], None),
+            ("POST", "/", vec![host, ("transfer-encoding", "chunked"), ("content-length", "5")], Some(BothFramings)),
+            ("POST", "/", vec![host, ("transfer-encoding", "gzip, chunked")], Some(TransferCoding)),
+            ("POST", "/", vec![host, ("transfer-encoding", "chunked, identity")], Some(TransferCoding)),
+            ("POST", "/", vec![host, ("transfer-encoding", "xchunked")], Some(TransferCoding)),
+            ("POST", "/", vec![host, ("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], Some(TransferCoding)),
+            ("GET", "/", vec![], Some(HostCount)),
+            ("GET", "/", vec![host, host], Some(HostCount)),
+            ("GET", "/", vec![("host", "")], Some(HostSyntax)),
+            ("GET", "/", vec![("host", "a.example, b.example")], Some(HostSyntax)),
+            ("GET", "/", vec![("host", "a.example/x")], Some(HostSyntax)),
+            ("GET", "/", vec![("host", "a.example:80:80")], Some(HostSyntax)),
+            ("GET", "/", vec![("host", "a.example:99999")], Some(HostSyntax)),
+            ("GET", "/", vec![("host", "[::1")], Some(HostSyntax)),
+            ("GET", "/", vec![("host", "[::1]:8530")], None),
+            ("GET", "/", vec![("host", "u@a.example")], Some(UserInfo)),
+            ("GET", "http://u:p@a.example/", vec![host], Some(UserInfo)),
+            ("GET", "http://A.example:80/", vec![host], None),
+            ("GET", "https://a.example:443/", vec![host], None),
+            ("GET", "http://b.example/", vec![host], Some(HostMismatch)),
+            ("GET", "http://a.example:81/", vec![host], Some(HostMismatch)),
+            ("CONNECT", "a.example:443", vec![("host", "a.example:443")], None),
+            ("CONNECT", "a.example", vec![host], Some(Target)),
+            ("CONNECT", "http://a.example:80/", vec![host], Some(Target)),
+            ("GET", "a.example:443", vec![("host", "a.example:443")], Some(Target)),
+            ("OPTIONS", "*", vec![host], None),
+            ("GET", "*", vec![host], Some(Target)),
+        ] {
+            assert_eq!(judge(method, target, &pairs), expected, "{method} {target} {pairs:?}");
+        }
+    }
+
+    #[test]
+    fn other_versions_name_their_host_in_other_places() {
+        let judge = |version, target: &str, pairs: &[(&str, &str)]| {
+            request(version, &Method::GET, &target.parse().unwrap(), &fields(pairs)).err()
+        };
+        assert_eq!(judge(Version::HTTP_10, "/", &[]), None);
+        assert_eq!(judge(Version::HTTP_2, "http://a.example/", &[]), None);
+        assert_eq!(judge(Version::HTTP_2, "/", &[]), Some(Ambiguity::HostCount));
+        assert_eq!(judge(Version::HTTP_2, "http://a.example/", &[("host", "b.example")]), Some(Ambiguity::HostMismatch));
+    }
+
+    #[test]
+    fn a_response_is_read_in_one_way_or_refused() {
+        let judge = |status, pairs: &[(&str, &str)]| response(StatusCode::from_u16(status).unwrap(), &fields(pairs)).err();
+        assert_eq!(judge(200, &[]), None);
+        assert_eq!(judge(200, &[("content-length", "5")]), None);
+        assert_eq!(judge(204, &[("content-length", "0")]), None);
+        assert_eq!(judge(304, &[("content-length", "5")]), None);
+        assert_eq!(judge(204, &[("content-length", "5")]), Some(Ambiguity::Bodyless));
+        assert_eq!(judge(103, &[("transfer-encoding", "chunked")]), Some(Ambiguity::Bodyless));
+        assert_eq!(judge(200, &[("content-length", "5"), ("content-length", "7")]), Some(Ambiguity::ContentLength));
+        assert_eq!(judge(200, &[("content-length", "5"), ("transfer-encoding", "chunked")]), Some(Ambiguity::BothFramings));
+    }
 }
