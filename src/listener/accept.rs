@@ -34,6 +34,7 @@ impl<S: Service> Accepting<S> {
         let mut connections = JoinSet::new();
         while *self.phase.borrow_and_update() == Phase::Serving {
             tokio::select! {
+                biased; // a drain first: it counts what is open
                 changed = self.phase.changed() => if changed.is_err() { break },
                 Some(ended) = connections.join_next() => note_panic(ended),
                 accepted = self.listener.accept() => match accepted {

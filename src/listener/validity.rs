@@ -38,7 +38,7 @@ fn expect(input: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
 fn element(input: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&[tag, short], rest) = input.split_first_chunk()?;
     let (len, rest) = match short {
-        0..0x80 => (usize::from(short), rest),
+        0..=0x7f => (usize::from(short), rest),
         0x81 => rest.split_first().map(|(len, rest)| (usize::from(*len), rest))?,
         0x82 => rest.split_first_chunk().map(|(len, rest)| (usize::from(u16::from_be_bytes(*len)), rest))?,
         _ => return None,
