@@ -63,9 +63,14 @@ impl Body {
     }
 
     fn finish_at_end(&mut self) {
-        if self.inner.is_end_stream()
-            && let Some(lease) = self.lease.take()
-        {
+        if self.inner.is_end_stream() {
+            self.finish();
+        }
+    }
+
+    fn finish(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            self.upstream.succeed();
             lease.finish();
         }
     }
@@ -111,9 +116,7 @@ impl http_body::Body for Body {
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.broke(&error)))),
             Poll::Ready(None) => {
-                if let Some(lease) = self.lease.take() {
-                    lease.finish();
-                }
+                self.finish();
                 Poll::Ready(None)
             }
             Poll::Pending => {

@@ -207,8 +207,10 @@ impl FromStr for HostPattern {
         };
         let name = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')).unwrap_or(name);
         let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+        let is_suffix = name.starts_with('*');
         let name = name.strip_prefix('*').unwrap_or(&name);
-        if name.is_empty() || name == "." || name.contains(['*', '/', '@', ' ']) {
+        let labels = if is_suffix { name.strip_prefix('.').unwrap_or("") } else { name };
+        if labels.is_empty() || labels.starts_with('.') || labels.contains(['*', '/', '@', ' ']) {
             return Err(format!("{text}: not a host, nor *.suffix"));
         }
         Ok(Self { name: name.into(), port })

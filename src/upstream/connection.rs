@@ -68,9 +68,13 @@ impl Connection {
         self.sender.is_ready()
     }
 
+    pub(super) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
     /// Whether it could carry another request as far as can be known: not closed, and nothing stray to be read.
     pub(super) fn is_open(&self) -> bool {
-        !self.sender.is_closed() && (self.quiet)()
+        !self.is_closed() && (self.quiet)()
     }
 
     pub(super) fn rest(&mut self) {

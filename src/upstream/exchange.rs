@@ -12,19 +12,16 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::{
-    metrics::StatusClass,
-    upstream::{
-        Shared,
-        body::chain,
-        config::{Config, Connections, Kind},
-        connection::{Connection, Outgoing, empty},
-        dial::Dialer,
-        error::Error,
-        health::Upstream,
-        pool::{Lease, Need, Use},
-        select::{self, Hierarchy, Hop},
-    },
+use crate::upstream::{
+    Shared,
+    body::chain,
+    config::{Config, Connections},
+    connection::{Connection, Outgoing, empty},
+    dial::Dialer,
+    error::Error,
+    health::Upstream,
+    pool::{Lease, Need, Use},
+    select::{self, Hierarchy, Hop},
 };
 
 /// One configuration and what was made of it. Requests under way keep the one they began with.
@@ -111,7 +108,6 @@ pub(super) async fn send(
 ) -> Result<(Response<Incoming>, Lease), Box<Unanswered>> {
     let was_reused = lease.is_reused;
     let unanswered = |error, unsent| Box::new(Unanswered { error, unsent, was_reused });
-    let started = Instant::now();
     progress.moved();
     match in_time(lease.connection().send(request), progress, patience).await {
         None => {
@@ -127,26 +123,10 @@ pub(super) async fn send(
             Err(unanswered(Error::Protocol { upstream: (&*upstream.name).into(), reason }, None))
         }
         Some(Ok(response)) => {
-            let answered = if progress.last() > started { progress.last() } else { started };
-            upstream.meters.requests[StatusClass::of(response.status().as_u16())].inc();
-            if let Some(error) = refusal(upstream, response.status()) {
-                upstream.fail(&error);
-            } else {
-                upstream.succeed(answered.elapsed());
-            }
+            upstream.answer(response.status(), progress.last().elapsed());
             Ok((response, lease))
         }
     }
-}
-
-/// What a parent's status says against it: it could not get the content, or it is not its business.
-pub(super) fn refusal(upstream: &Upstream, status: StatusCode) -> Option<Error> {
-    let is_parent = upstream.kind() == Kind::Parent;
-    (is_parent && is_not_an_answer(status)).then(|| Error::Refused { upstream: (&*upstream.name).into(), status })
-}
-
-fn is_not_an_answer(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 403 | 502 | 503 | 504 | 508)
 }
 
 async fn in_time<T>(

@@ -8,9 +8,10 @@ use tokio::time::{sleep, timeout};
 
 use crate::upstream::{
     Ask, Body, Fetched, Shared,
+    config::Kind,
     connection::{Outgoing, empty},
     error::Error,
-    exchange::{Progress, Settings, refusal, send},
+    exchange::{Progress, Settings, send},
     health::jittered,
     pool::{Need, Use},
     redirect,
@@ -47,9 +48,12 @@ impl Shared {
             // With somebody else to ask, asking is quicker than waiting for this one to recover.
             let attempts_max = if is_last { ATTEMPTS_MAX } else { 1 };
             match self.fetch_from(settings, hop, ask, attempts_max).await {
-                Ok(fetched) => match self.judge(hop, fetched, is_last) {
+                Ok(fetched) => match judge(hop, fetched, is_last) {
                     Ok(answer) => return Ok(answer),
-                    Err(error) => failure = Some(error),
+                    Err(error) => {
+                        hop.upstream.fail(&error);
+                        failure = Some(error);
+                    }
                 },
                 // Our own limits: going round a parent because of them would fetch the same bytes over the WAN once more.
                 Err(error @ (Error::Busy { .. } | Error::Closed | Error::Request { .. })) => return Err(error),
@@ -57,20 +61,6 @@ impl Shared {
             }
         }
         Err(failure.unwrap_or_else(|| Error::Unhealthy { target: ask.target.origin.to_string().into() }))
-    }
-
-    /// Whether what a hop said is the answer, or the next hop may do better.
-    fn judge(&self, hop: &Hop, fetched: Fetched, is_last: bool) -> Result<Fetched, Error> {
-        let status = fetched.response.status();
-        match refusal(&hop.upstream, status) {
-            // The last word of the last parent; 403 may well be the origin's own, passed on.
-            Some(_) if is_last && status.as_u16() == 403 => Ok(fetched),
-            Some(error) => Err(error),
-            None if !is_last && matches!(status.as_u16(), 502..=504) => {
-                Err(Error::Refused { upstream: (&*hop.upstream.name).into(), status })
-            }
-            None => Ok(fetched),
-        }
     }
 
     /// Attempts at one hop. A connection that was idle and turns out to be dead does not count as an attempt.
@@ -110,6 +100,20 @@ impl Shared {
     }
 }
 
+/// Whether what a hop said is the answer, or somebody else may do better.
+fn judge(hop: &Hop, fetched: Fetched, is_last: bool) -> Result<Fetched, Error> {
+    let status = fetched.response.status();
+    let is_answer = match (hop.upstream.kind(), status.as_u16()) {
+        // 403 and 508: not its business. The last word of the last parent stands: it may well be the origin's own, passed on.
+        (Kind::Parent, 403) => is_last,
+        (Kind::Parent, 502..=504 | 508) => false,
+        // What the authority says about itself is for the cache to judge, unless another server has the same content.
+        (Kind::Origin, 502..=504) => is_last,
+        _ => true,
+    };
+    if is_answer { Ok(fetched) } else { Err(Error::Refused { upstream: (&*hop.upstream.name).into(), status }) }
+}
+
 /// The request as `hop` wants it.
 fn request(hop: &Hop, ask: &Ask) -> Result<Request<Outgoing>, Error> {
     let invalid = |reason: String| Error::Request { upstream: (&*hop.upstream.name).into(), reason: reason.into() };
@@ -127,7 +131,9 @@ fn request(hop: &Hop, ask: &Ask) -> Result<Request<Outgoing>, Error> {
     // Host first, as RFC 9110 §7.2 recommends.
     request.headers_mut().reserve(ask.fields.len() + 1);
     request.headers_mut().insert(HOST, host);
-    request.headers_mut().extend(ask.fields.iter().map(|(name, value)| (name.clone(), value.clone())));
+    for (name, value) in ask.fields.iter().filter(|(name, _)| *name != HOST) {
+        request.headers_mut().append(name.clone(), value.clone());
+    }
     Ok(request)
 }
 

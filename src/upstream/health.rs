@@ -14,13 +14,14 @@ use std::{
     time::Duration,
 };
 
+use http::StatusCode;
 use tokio::{
     sync::Notify,
     time::{sleep, timeout},
 };
 
 use crate::{
-    metrics,
+    metrics::{self, StatusClass},
     upstream::{
         budget::Budget,
         config::{Config, Definition, Health, Kind},
@@ -93,15 +94,20 @@ impl Upstream {
         self.meters.received_bytes.add(bytes as u64);
     }
 
-    /// A response head that is an answer came after `latency`.
-    pub(super) fn succeed(&self, latency: Duration) {
+    /// A response head came after `latency`.
+    pub(super) fn answer(&self, status: StatusCode, latency: Duration) {
+        self.meters.requests[StatusClass::of(status.as_u16())].inc();
         self.meters.first_byte.observe(latency);
         let mut condition = self.condition();
         condition.latency = Some(condition.latency.map_or(latency, |old| (old * 7 + latency) / 8));
-        self.restore(&mut condition);
     }
 
-    /// An attempt failed for a reason that is the upstream's or the network's.
+    /// A response came to its end, whatever it said: the upstream is alive. Not the head alone: a line that breaks every body is no use.
+    pub(super) fn succeed(&self) {
+        self.restore(&mut self.condition());
+    }
+
+    /// An attempt or a body failed. Counts towards ejection if the reason is the upstream's or the network's.
     pub(super) fn fail(&self, error: &Error) {
         self.meters.errors.inc(error.reason());
         if !blames_upstream(error) {
@@ -138,13 +144,16 @@ where
     F: Future<Output = Result<(), Error>>,
 {
     loop {
-        upstream.ejected.notified().await;
+        // Asked first: after a reload this task may find its upstream ejected already.
+        if !upstream.is_ejected() {
+            upstream.ejected.notified().await;
+        }
         let mut backoff = upstream.rules.backoff;
         while upstream.is_ejected() {
             sleep(jittered(backoff)).await;
             backoff = (backoff * 2).min(upstream.rules.backoff_max);
             match timeout(PROBE_TIMEOUT, probe()).await {
-                Ok(Ok(())) => upstream.restore(&mut upstream.condition()),
+                Ok(Ok(())) => upstream.succeed(),
                 Ok(Err(error)) => tracing::debug!(upstream = %upstream.name, %error, "probe failed"),
                 Err(_) => tracing::debug!(upstream = %upstream.name, "probe got no answer"),
             }
@@ -168,9 +177,9 @@ fn blames_upstream(error: &Error) -> bool {
         | Error::Stalled { .. }
         | Error::Broken { .. }
         | Error::Protocol { .. } => true,
-        // 403 and 508 of a parent are judgements about the request; the others are trouble.
-        Error::Refused { status, .. } => status.is_server_error() && *status != http::StatusCode::LOOP_DETECTED,
-        Error::Address { .. }
+        // What a parent answers is about one origin as likely as about itself: a dead origin must not cost the others their parent.
+        Error::Refused { .. }
+        | Error::Address { .. }
         | Error::Request { .. }
         | Error::Redirect { .. }
         | Error::RedirectLoop

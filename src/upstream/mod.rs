@@ -213,6 +213,9 @@ impl Shared {
     }
 
     fn reload(self: &Arc<Self>, config: Config) -> Result<(), ConfigError> {
+        if self.is_closed() {
+            return Ok(());
+        }
         let old = self.settings.load_full();
         let Hierarchy { configured, unconfigured } = &old.hierarchy;
         let new = Settings::new(config, self.dial.clone(), configured, unconfigured.clone(), &self.metrics)?;

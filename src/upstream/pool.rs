@@ -250,6 +250,7 @@ impl Lease {
     pub(super) fn finish(self) {
         match self.home {
             Home::Pool(pool) if self.connection.is_ready() => pool.put(self.connection),
+            Home::Pool(_) if self.connection.is_closed() => {}
             Home::Pool(pool) => put_when_ready(pool, self.connection, self.place),
             // The client's next request waits for it to become ready itself.
             Home::Slot(slot, endpoint) => {

@@ -89,7 +89,11 @@ fn absolute(url: &str) -> Option<(Origin, String)> {
     if authority.as_str().contains('@') || authority.host().is_empty() {
         return None;
     }
-    let origin = Origin::new(scheme, authority.host(), authority.port_u16().unwrap_or(scheme.default_port()));
+    let port = match authority.as_str()[authority.host().len()..].trim_start_matches(':') {
+        "" => scheme.default_port(),
+        port => port.parse().ok()?,
+    };
+    let origin = Origin::new(scheme, authority.host(), port);
     Some((origin, normal(uri.path_and_query().map_or("/", PathAndQuery::as_str))?))
 }
 

@@ -127,8 +127,8 @@ impl Dial for Faults {
         let (fault, server) = self.attempt(address);
         Box::pin(async move {
             match (fault, server) {
-                (Fault::Refuse, _) | (_, None) => Err(io::ErrorKind::ConnectionRefused.into()),
                 (Fault::Hang, _) => std::future::pending().await,
+                (Fault::Refuse, _) | (_, None) => Err(io::ErrorKind::ConnectionRefused.into()),
                 (fault, Some(Server::Loopback(to))) => Ok(connected(TcpStream::connect(to).await?, fault)),
                 (fault, Some(Server::Memory(serve))) => {
                     let (ours, theirs) = tokio::io::duplex(WINDOW);

@@ -5,7 +5,9 @@ mod health;
 mod hierarchy;
 mod network;
 mod pooling;
+mod redirects;
 mod relaying;
+mod tls;
 
 use std::{
     net::SocketAddr,

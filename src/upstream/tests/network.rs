@@ -1,9 +1,14 @@
 //! The real network, on loopback.
 
+use std::net::IpAddr;
+
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::upstream;
+use crate::upstream::{
+    self, Resolver,
+    dial::{Dial, Network},
+};
 
 /// A listener that answers like `script`, and a configuration that pins `dl.test` to it.
 async fn loopback(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> (Log, Config) {
@@ -43,4 +48,56 @@ async fn a_tunnel_leads_to_the_pinned_address_and_carries_bytes_untouched() {
     stream.read_exact(&mut read).await.unwrap();
     assert_eq!(read, answer);
     assert_eq!(log.head(0), "GET /raw HTTP/1.1\r\n\r\n");
+}
+
+#[tokio::test]
+async fn an_idle_connection_that_the_peer_closed_is_seen_by_looking_not_by_failing() {
+    let (log, config) = loopback(|_| Reply::SendAndClose(ok("x"))).await;
+    let metrics = Metrics::new();
+    let upstreams = upstream::new(config, metrics.upstream.clone()).unwrap();
+    for _ in 0..3 {
+        assert_eq!(fetched(&upstreams, get("http://dl.test", "/")).await.unwrap(), "x");
+    }
+    assert_eq!((log.connections(), log.requests()), (3, 3));
+}
+
+#[tokio::test]
+async fn the_name_servers_of_the_configuration_are_asked_and_their_answers_kept() {
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let server = socket.local_addr().unwrap();
+    let queries = Arc::new(Mutex::new(0));
+    let counted = queries.clone();
+    tokio::spawn(async move {
+        let mut query = [0; 512];
+        while let Ok((length, client)) = socket.recv_from(&mut query).await {
+            *counted.lock().unwrap() += 1;
+            socket.send_to(&dns_answer(&query[..length]), client).await.unwrap();
+        }
+    });
+    let network = Network::new(&Resolver::Servers(vec![server])).unwrap();
+    for _ in 0..3 {
+        let mut addresses = network.resolve("dl.test").await.unwrap();
+        addresses.sort();
+        assert_eq!(addresses, ["192.0.2.7".parse::<IpAddr>().unwrap(), "2001:db8::7".parse().unwrap()]);
+    }
+    assert_eq!(*queries.lock().unwrap(), 2, "one for A and one for AAAA, then the cache");
+    assert!(network.resolve("not a name").await.is_err());
+}
+
+/// 192.0.2.7 to a question for A, 2001:db8::7 to one for AAAA (RFC 1035 §4.1).
+fn dns_answer(query: &[u8]) -> Vec<u8> {
+    let name_end = 12 + query[12..].iter().position(|b| *b == 0).unwrap() + 1;
+    let question = &query[12..name_end + 4];
+    let kind = question[question.len() - 3];
+    let address: IpAddr = if kind == 1 { "192.0.2.7" } else { "2001:db8::7" }.parse().unwrap();
+    let octets = match address {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    };
+    let mut answer = query[..2].to_vec();
+    answer.extend([0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
+    answer.extend(question);
+    answer.extend([0xc0, 12, 0, kind, 0, 1, 0, 0, 1, 0, 0, octets.len() as u8]);
+    answer.extend(octets);
+    answer
 }
