@@ -133,8 +133,12 @@ impl Origins {
 
     fn find(&self, scheme: Scheme, host: &str, port: u16, any_port: bool) -> Option<Allowed> {
         let fits = |p: &&Permission| p.port.map_or(any_port || port == scheme.default_port(), |wanted| wanted == port);
-        let permission = self.allowed.matching(host).find(fits)?;
-        Some(Allowed { origin: Origin::new(scheme, host, port), upstream: permission.upstream.clone() })
+        let mut permissions = self.allowed.matching(host).filter(fits);
+        let first = permissions.next()?;
+        // Of several upstreams for one host none is named: `upstream` asks them in order, and the next when one fails.
+        let is_only = !permissions.any(|other| other.upstream.is_some() && other.upstream != first.upstream);
+        let upstream = first.upstream.clone().filter(|_| is_only);
+        Some(Allowed { origin: Origin::new(scheme, host, port), upstream })
     }
 
     /// Says whether it is the port or the host that no rule allows.

@@ -1,17 +1,40 @@
 //! The configuration file and the command line's quick-start flags, turned into every module's own `Config`.
 //!
-//! Reads, checks and assembles; decides nothing. All problems are found in one pass, each with its place and its remedy.
+//! Reads, checks and assembles; decides nothing and opens nothing but the file. All problems are found in one pass, each with its place and
+//! its remedy. Every key is documented beside its default in `config/weir.toml`.
 
-use std::{fmt, path::PathBuf, time::Duration};
+mod check;
+mod flags;
+mod listen;
+pub mod log;
+mod origins;
+mod problem;
+mod read;
+mod sections;
+mod setting;
+mod units;
+mod upstreams;
 
-use crate::{
-    admin, cache, classify, listener,
-    proxy::{self, log::Destination},
-    store, upstream,
+#[cfg(test)]
+mod tests;
+
+use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
+
+use self::{
+    check::Checks,
+    listen::Listen,
+    problem::{At, Complaints, Place},
+    read::Section,
+    upstreams::Upstream,
 };
+pub use self::{
+    log::Log,
+    problem::{Problem, Problems},
+};
+use crate::{admin, cache, classify, listener, proxy, store, upstream};
 
 /// Where a configuration comes from. Kept by `serve`, so that a reload reads the same sources again.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sources {
     /// The TOML file; without one the defaults hold.
     pub file: Option<PathBuf>,
@@ -19,13 +42,13 @@ pub struct Sources {
 }
 
 /// Command-line flags that stand above the file, as given.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flags {
     /// `--reverse URL`: every request that no other door claims goes there.
     pub reverse: Option<String>,
     /// `--wsus URL`
     pub wsus: Option<String>,
-    /// `--listen ADDR`: instead of the file's `[[listen]]` entries.
+    /// `--listen ADDR`: instead of the file's `[[listen]]` entries, with all doors that lead somewhere.
     pub listen: Vec<String>,
     pub admin: Option<String>,
     pub data: Option<PathBuf>,
@@ -52,61 +75,155 @@ pub struct Config {
     pub drain: Duration,
 }
 
-/// Where weir says what it does.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Log {
-    pub access: Destination,
-    /// What operators are told, as `tracing_subscriber::EnvFilter` reads it: `info`, `weir=debug`.
-    pub level: String,
-    /// JSON lines instead of text.
-    pub json: bool,
-    /// In place of standard error; opened anew on SIGUSR1.
-    pub file: Option<PathBuf>,
-}
-
-/// One thing that is wrong, where, and what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// The file, or the flag.
-    pub source: String,
-    /// Line and column, from 1; `None` for flags.
-    pub place: Option<(usize, usize)>,
-    /// The key in full: `listen[0].address`.
-    pub key: String,
-    pub what: String,
-    pub remedy: String,
-}
-
-/// All problems of one configuration, in file order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Problems(pub Vec<Problem>);
-
 impl Config {
-    /// Reads the sources and assembles every module's `Config`, or says everything that is wrong with them.
+    /// Reads the sources and assembles every module's `Config`, or says everything that is wrong with them. Also looks whether the files that
+    /// are named exist.
     pub fn load(sources: &Sources) -> Result<Self, Problems> {
-        unimplemented!("{sources:?}")
+        let Some(file) = &sources.file else { return Self::build("", "", sources, Checks::WithFiles) };
+        let name = file.display().to_string();
+        let text = fs::read_to_string(file).map_err(|error| {
+            let remedy = "give the path of a readable file to --config".to_owned();
+            Problems(vec![Problem { source: name.clone(), place: None, key: String::new(), what: error.to_string(), remedy }])
+        })?;
+        Self::build(&name, &text, sources, Checks::WithFiles)
+    }
+
+    /// The same from a text, without a look at the files it names.
+    pub fn from_text(text: &str, flags: &Flags) -> Result<Self, Problems> {
+        Self::build("configuration", text, &Sources { file: None, flags: flags.clone() }, Checks::TextOnly)
+    }
+
+    fn build(name: &str, text: &str, sources: &Sources, checks: Checks) -> Result<Self, Problems> {
+        let complaints = Complaints::new(name, text);
+        let mut draft = Draft::new();
+        match toml_edit::Document::parse(text) {
+            Ok(document) => {
+                let base = sources.file.as_deref().and_then(std::path::Path::parent);
+                draft.read(Section::root(&complaints, base, document.as_table()));
+            }
+            Err(error) => {
+                let place = Place::File(error.span().unwrap_or_default(), String::new());
+                complaints.add(
+                    &place,
+                    error.message().replace('\n', ", "),
+                    "the file is not TOML from here on (https://toml.io)",
+                );
+            }
+        }
+        flags::apply(&mut draft, &sources.flags, &complaints);
+        let config = draft.assemble(&complaints, checks);
+        complaints.finish().map(|()| config)
     }
 
     /// The settings that differ from `self` in `new` and take effect only at the next start; all others change on reload.
     pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
-        unimplemented!("{new:?}")
+        let addresses = |config: &Self| config.listener.sockets.iter().map(|socket| socket.address).collect::<Vec<_>>();
+        let differs = [
+            ("listen.address", addresses(self) != addresses(new)),
+            ("limits", format!("{:?}", self.listener.limits) != format!("{:?}", new.listener.limits)),
+            ("store", format!("{:?}", self.store) != format!("{:?}", new.store)),
+            ("admin", self.admin != new.admin),
+            ("log", self.log != new.log),
+        ];
+        differs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
     }
 }
 
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.source)?;
-        if let Some((line, column)) = self.place {
-            write!(f, ":{line}:{column}")?;
+/// A configuration in the making: the parts that checks look at across sections are still apart, with their places.
+struct Draft {
+    config: Config,
+    /// Names of weir itself.
+    names: Vec<classify::HostPattern>,
+    /// Empty: the default.
+    listens: Vec<Listen>,
+    upstreams: Vec<Upstream>,
+    admin_listen: Vec<At<SocketAddr>>,
+    /// Not given: it lies in the data directory. A value of `None`: none is wanted.
+    admin_socket: Option<At<Option<PathBuf>>>,
+    object_max: Option<At<u64>>,
+    /// Files that have to exist.
+    files: Vec<At<PathBuf>>,
+}
+
+impl Draft {
+    fn new() -> Self {
+        let config = built_in();
+        let admin = config.admin.listen.iter().map(|address| At { value: *address, place: Place::Flag("--admin") });
+        Self {
+            admin_listen: admin.collect(),
+            config,
+            names: Vec::new(),
+            listens: Vec::new(),
+            upstreams: Vec::new(),
+            admin_socket: None,
+            object_max: None,
+            files: Vec::new(),
         }
-        write!(f, ": {}: {}; {}", self.key, self.what, self.remedy)
+    }
+
+    fn read(&mut self, root: Section<'_>) {
+        if let Some(names) = root.value("names") {
+            self.names = names;
+        }
+        for section in root.sections("listen") {
+            self.listens.extend(Listen::read(section));
+        }
+        for section in root.sections("certificate") {
+            self.config.listener.certificates.extend(listen::read_certificate(section, &mut self.files));
+        }
+        for section in root.sections("upstream") {
+            self.upstreams.extend(Upstream::read(section, &mut self.files));
+        }
+        origins::read(root.section("origins"), &mut self.config.policy);
+        sections::store(root.section("store"), self);
+        sections::fill(root.section("fill"), &mut self.config.cache);
+        sections::limits(root.section("limits"), &mut self.config);
+        sections::timeouts(root.section("timeouts"), &mut self.config);
+        sections::health(root.section("health"), &mut self.config.upstream.health);
+        sections::resolver(root.section("resolver"), &mut self.config.upstream);
+        sections::admin(root.section("admin"), self);
+        log::read(root.section("log"), &mut self.config.log);
+        root.finish();
+    }
+
+    /// Puts the parts together and checks them against one another.
+    fn assemble(mut self, complaints: &Complaints<'_>, checks: Checks) -> Config {
+        if self.listens.is_empty() {
+            self.listens
+                .push(Listen::standard(SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 8080)), Place::Flag("--listen")));
+        }
+        let site_doors: Vec<_> = self.upstreams.iter().filter_map(Upstream::door).collect();
+        self.listens.iter_mut().for_each(|listen| listen.open_doors(&site_doors));
+        check::run(&self, complaints, checks);
+        let Self { mut config, names, listens, upstreams, admin_listen, admin_socket, object_max, .. } = self;
+        config.listener.sockets = listens.into_iter().map(Listen::socket).collect();
+        upstreams::assemble(upstreams, &mut config, complaints);
+        config.admin.listen = admin_listen.into_iter().map(|at| at.value).collect();
+        config.admin.socket = match admin_socket {
+            Some(wanted) => wanted.value,
+            None => sections::default_socket(&config.store.directory),
+        };
+        // What is larger than the whole store cannot be kept in it.
+        config.store.object_max = object_max.map_or(config.store.object_max, |at| at.value).min(config.store.size);
+        config.cache.object_max = config.store.object_max;
+        config.policy.own_names = names;
+        let certified = config.listener.certificates.iter().flat_map(|certificate| &certificate.names);
+        config.policy.own_names.extend(certified.filter_map(|name| name.parse().ok()));
+        config
     }
 }
 
-impl fmt::Display for Problems {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|problem| writeln!(f, "{problem}"))
+/// The configuration without a file and without flags, but for what is derived from it.
+fn built_in() -> Config {
+    Config {
+        store: sections::built_in_store(),
+        policy: origins::built_in(),
+        upstream: upstream::Config::default(),
+        cache: cache::Config::default(),
+        proxy: proxy::Config::default(),
+        listener: listener::Config::default(),
+        admin: admin::Config::default(),
+        log: Log::default(),
+        drain: Duration::from_secs(30),
     }
 }
-
-impl std::error::Error for Problems {}

@@ -1,0 +1,50 @@
+//! `[origins]`: who may be contacted, and who is the same as whom.
+
+use crate::{
+    classify::{Config, Group, HostPattern},
+    config::read::Section,
+};
+
+/// The doors' rules without a file.
+pub(super) fn built_in() -> Config {
+    Config {
+        own_names: Vec::new(),
+        own_ports: Vec::new(),
+        builtin: true,
+        allow: Vec::new(),
+        aliases: Vec::new(),
+        groups: Vec::new(),
+        sites: Vec::new(),
+        // TLS; anything else (SSH, mail) has no business in a cache for updates.
+        connect_ports: vec![443],
+        // What other proxies and servers accept; the longest content URLs seen have about 1 KiB.
+        target_max: 8192,
+    }
+}
+
+pub(super) fn read(section: Section<'_>, policy: &mut Config) {
+    section.set("builtin", &mut policy.builtin);
+    section.set("allow", &mut policy.allow);
+    section.set("connect_ports", &mut policy.connect_ports);
+    read_aliases(section.section("aliases"), policy);
+    for (name, hosts) in section.section("groups").entries::<Vec<HostPattern>>() {
+        policy.groups.push(Group { name: name.value.into(), hosts });
+    }
+    section.finish();
+}
+
+/// `"203.0.113.5" = "dl.delivery.mp.microsoft.com"`
+fn read_aliases(section: Section<'_>, policy: &mut Config) {
+    for (address, name) in section.entries::<HostPattern>() {
+        let Ok(ip) = address.value.parse() else {
+            section.complain(&address.place, format!("{:?} is no address", address.value), "write \"address\" = \"name\"");
+            continue;
+        };
+        match name {
+            HostPattern::Exact(name) => policy.aliases.push((ip, name)),
+            HostPattern::Below(_) => {
+                section.complain(&address.place, "an address stands for one name", "write a name without *.");
+            }
+        }
+    }
+}

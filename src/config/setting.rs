@@ -1,0 +1,213 @@
+//! The types of values that keys have.
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use toml_edit::Value;
+
+use crate::{
+    classify::{BadHost, Door, Host, HostPattern, OriginPattern},
+    config::{
+        read::{Setting, Wrong, closest},
+        units::{Rate, Size, Span},
+    },
+    key::{Origin, Scheme},
+    upstream::Kind,
+};
+
+/// An `http` or `https` URL of a server, with the path it puts before every other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Url {
+    pub(super) origin: Origin,
+    /// Empty, or beginning with a slash.
+    pub(super) base: String,
+}
+
+impl Url {
+    /// Stands where a URL was not understood.
+    pub(super) fn nowhere() -> Self {
+        Self { origin: Origin::new(Scheme::Http, "", 80), base: String::new() }
+    }
+}
+
+/// A name server: an address, with port 53 unless it says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Server(pub(super) SocketAddr);
+
+impl FromStr for Server {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let address = text.parse::<IpAddr>().map(|ip| SocketAddr::from((ip, 53)));
+        address.or_else(|_| text.parse()).map(Self).map_err(|_| format!("{text:?} is no address"))
+    }
+}
+
+impl FromStr for Url {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let uri: http::Uri = text.parse().map_err(|error| format!("{text:?} is no URL: {error}"))?;
+        let scheme = match uri.scheme_str() {
+            Some("http") => Scheme::Http,
+            Some("https") => Scheme::Https,
+            Some(other) => return Err(format!("scheme {other} is not supported")),
+            None => return Err(format!("{text:?} has no scheme")),
+        };
+        let authority = uri.authority().ok_or_else(|| format!("{text:?} names no host"))?;
+        let (host, port) = Host::with_port(authority.as_str()).map_err(|why| format!("{authority:?} is no host: {why}"))?;
+        if uri.query().is_some() {
+            return Err(format!("{text:?} has a query"));
+        }
+        let origin = Origin::new(scheme, &host.text(), port.unwrap_or(scheme.default_port()));
+        Ok(Self { origin, base: uri.path().trim_end_matches('/').to_owned() })
+    }
+}
+
+impl Setting for String {
+    const REMEDY: &'static str = "write a text in quotes";
+
+    fn read(value: &Value) -> Result<Self, Vec<Wrong>> {
+        text(value).map(str::to_owned)
+    }
+}
+
+impl Setting for bool {
+    const REMEDY: &'static str = "write true or false";
+
+    fn read(value: &Value) -> Result<Self, Vec<Wrong>> {
+        value.as_bool().ok_or_else(|| vec![Wrong::new(format!("this is {}", kind(value)))])
+    }
+}
+
+/// Counts of things.
+macro_rules! counts {
+    ($($number:ty),*) => {$(
+        impl Setting for $number {
+            const REMEDY: &'static str = "write a whole number";
+
+            fn read(value: &Value) -> Result<Self, Vec<Wrong>> {
+                let number = value.as_integer().ok_or_else(|| vec![Wrong::new(format!("this is {}", kind(value)))])?;
+                number.try_into().map_err(|_| vec![Wrong::new(format!("{number} is out of range"))])
+            }
+        }
+    )*};
+}
+
+counts!(u16, u32, u64, usize);
+
+/// Values that are written as text.
+macro_rules! texts {
+    ($($type:ty => $parse:expr, $remedy:expr;)*) => {$(
+        impl Setting for $type {
+            const REMEDY: &'static str = $remedy;
+
+            fn read(value: &Value) -> Result<Self, Vec<Wrong>> {
+                let text = text(value)?;
+                let parse: fn(&str) -> Result<$type, String> = $parse;
+                parse(text).map_err(|what| vec![Wrong::new(what)])
+            }
+        }
+    )*};
+}
+
+texts! {
+    Size => str::parse, "write a number and a unit, such as \"200 GiB\" (1024³) or \"1.5 GB\" (1000³)";
+    Rate => str::parse, "write a number and a unit per second, such as \"20 MB/s\" or \"100 Mbit/s\"";
+    Duration => |text| text.parse().map(|Span(duration)| duration), "write a number and a unit: ms, s, min, h or d, such as \"30 s\"";
+    SocketAddr => |text| parse(text, "no address with a port"), "write an address and a port, such as \"[::]:80\" or \"192.0.2.1:80\"";
+    IpNet => network, "write a network, such as \"10.0.0.0/8\" or \"2001:db8::/32\", or one address";
+    Server => str::parse, "write the address of a name server, such as \"192.0.2.53\" or \"[2001:db8::53]:5353\"";
+    Kind => kind_of_upstream, "the kinds are origin and parent";
+    Url => str::parse, "write a URL such as \"http://wsus.example.com:8530\"";
+    PathBuf => |text| Ok(PathBuf::from(text)), "write a path in quotes";
+    HostPattern => |text| text.parse().map_err(|why| bad_host(text, why)), "write a name, or *. and a name for all below it";
+    OriginPattern => origin_pattern, "write a name such as \"deb.debian.org\", \"*.example.org\" for all below it, or \"name:port\"";
+    Door => door, "the doors are reverse, wsus, delivery, transparent and forward";
+}
+
+impl<T: Setting> Setting for Vec<T> {
+    const REMEDY: &'static str = T::REMEDY;
+
+    /// One value alone stands for a list of one; of a list every wrong element is reported.
+    fn read(value: &Value) -> Result<Self, Vec<Wrong>> {
+        let Some(array) = value.as_array() else { return T::read(value).map(|one| vec![one]) };
+        let (mut values, mut wrongs) = (Vec::new(), Vec::new());
+        for element in array {
+            match T::read(element) {
+                Ok(value) => values.push(value),
+                Err(found) => {
+                    let placed = |wrong: Wrong| Wrong { span: wrong.span.or_else(|| element.span()), ..wrong };
+                    wrongs.extend(found.into_iter().map(placed));
+                }
+            }
+        }
+        if wrongs.is_empty() { Ok(values) } else { Err(wrongs) }
+    }
+}
+
+fn text(value: &Value) -> Result<&str, Vec<Wrong>> {
+    value.as_str().ok_or_else(|| vec![Wrong::new(format!("this is {}", kind(value)))])
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::String(_) => "a text",
+        Value::Integer(_) | Value::Float(_) => "a number",
+        Value::Boolean(_) => "true or false",
+        Value::Datetime(_) => "a date or time",
+        Value::Array(_) => "a list",
+        Value::InlineTable(_) => "a table",
+    }
+}
+
+fn parse<T: FromStr>(text: &str, otherwise: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("{text:?} is {otherwise}"))
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    parse(text, "no network").or_else(|why| text.parse::<IpAddr>().map(IpNet::from).map_err(|_| why))
+}
+
+/// An address in brackets or not, or a pattern of names; with a port or without.
+pub(super) fn origin_pattern(text: &str) -> Result<OriginPattern, String> {
+    let (name, port) = match text.rsplit_once(':') {
+        Some((name, port)) if !name.contains(':') || name.ends_with(']') => {
+            let port: u16 = parse(port, "no port")?;
+            (name, Some(port))
+        }
+        _ => (text, None),
+    };
+    let host = name.parse().map_err(|why| bad_host(name, why))?;
+    Ok(OriginPattern { host, port })
+}
+
+fn bad_host(text: &str, why: BadHost) -> String {
+    format!("{text:?} is no host: {why}")
+}
+
+fn kind_of_upstream(text: &str) -> Result<Kind, String> {
+    [Kind::Origin, Kind::Parent]
+        .into_iter()
+        .find(|kind| kind.as_str() == text)
+        .ok_or_else(|| format!("{text:?} is no kind of upstream"))
+}
+
+fn door(text: &str) -> Result<Door, String> {
+    text.parse().map_err(|()| match closest(text, &Door::ALL.map(Door::as_str)) {
+        Some(near) => format!("{text:?} is no door; did you mean {near:?}?"),
+        None => format!("{text:?} is no door"),
+    })
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.origin, self.base)
+    }
+}

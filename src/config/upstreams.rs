@@ -1,0 +1,196 @@
+//! `[[upstream]]`: one entry makes a definition for `upstream` and, where clients see it, a site for the doors.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use crate::{
+    classify::{Door, OriginPattern, Site, SiteKind},
+    config::{
+        Config,
+        problem::{At, Complaints, Place},
+        read::Section,
+        setting::{Url, origin_pattern},
+        units::Rate,
+    },
+    upstream::{Connections, Definition, Kind},
+};
+
+/// One `[[upstream]]`, or what a flag makes of it.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    pub(super) name: At<String>,
+    pub(super) url: At<Url>,
+    pub(super) kind: Kind,
+    /// The door behind which it stands under our name; none: it answers in the doors where clients name origins.
+    pub(super) door: Option<At<Door>>,
+    pub(super) hosts: Vec<OriginPattern>,
+    pub(super) paths: Vec<String>,
+    pub(super) catch_all: bool,
+    pass: Vec<String>,
+    definition: Definition,
+    /// Keys that only mean something behind a door.
+    pub(super) door_keys: Vec<(&'static str, Place)>,
+}
+
+impl Upstream {
+    /// With nothing set but what must be.
+    pub(super) fn new(name: At<String>, url: At<Url>) -> Self {
+        Self {
+            definition: Definition::new(&name.value, Kind::Origin, url.value.origin.clone()),
+            name,
+            url,
+            kind: Kind::Origin,
+            door: None,
+            hosts: Vec::new(),
+            paths: Vec::new(),
+            catch_all: false,
+            pass: Vec::new(),
+            door_keys: Vec::new(),
+        }
+    }
+
+    /// What `--reverse` and `--wsus` add.
+    pub(super) fn behind(door: Door, url: At<Url>) -> Self {
+        let place = url.place.clone();
+        let name = At { value: door.as_str().to_owned(), place: place.clone() };
+        let catch_all = door == Door::Reverse;
+        Self { door: Some(At { value: door, place }), catch_all, ..Self::new(name, url) }
+    }
+
+    /// What `--allow HOST=ADDR:PORT` adds.
+    pub(super) fn pinned(host: OriginPattern, url: At<Url>, address: SocketAddr) -> Self {
+        let name = At { value: host.host.to_string(), place: url.place.clone() };
+        let mut pinned = Self { hosts: vec![host], ..Self::new(name, url) };
+        pinned.definition.address = Some(address);
+        pinned
+    }
+
+    pub(super) fn read(section: Section<'_>, files: &mut Vec<At<PathBuf>>) -> Option<Self> {
+        let (name, url) = (section.need("name"), section.need("url"));
+        let is_whole = name.is_some() && url.is_some();
+        // The rest is read all the same, for its problems.
+        let unnamed = || At { value: String::new(), place: section.here() };
+        let nowhere = || At { value: Url::nowhere(), place: section.here() };
+        let mut upstream = Self::new(name.unwrap_or_else(unnamed), url.unwrap_or_else(nowhere));
+        upstream.read_doors(&section);
+        upstream.read_definition(&section, files);
+        section.finish();
+        is_whole.then_some(upstream)
+    }
+
+    fn read_doors(&mut self, section: &Section<'_>) {
+        self.kind = section.value("kind").unwrap_or(Kind::Origin);
+        self.door = section.get("door");
+        section.set("hosts", &mut self.hosts);
+        if let Some(paths) = section.get("paths") {
+            self.paths = checked_paths(section, paths, &mut self.door_keys, "paths");
+        }
+        if let Some(pass) = section.get("pass") {
+            self.pass = checked_paths(section, pass, &mut self.door_keys, "pass");
+        }
+        // Without any other claim a reverse site claims everything. A WSUS knows its own paths.
+        self.catch_all = self.door() == Some(Door::Reverse) && self.hosts.is_empty() && self.paths.is_empty();
+        if let Some(catch_all) = section.get("catch_all") {
+            self.catch_all = catch_all.value;
+            self.door_keys.push(("catch_all", catch_all.place));
+        }
+    }
+
+    fn read_definition(&mut self, section: &Section<'_>, files: &mut Vec<At<PathBuf>>) {
+        let definition = &mut self.definition;
+        definition.kind = self.kind;
+        definition.address = section.value("address");
+        definition.host = section.value::<String>("host").map(Into::into);
+        definition.probe = section.value::<String>("probe").map(Into::into);
+        definition.ranges = section.value("ranges");
+        definition.bytes_per_second = section.value("rate").map(|Rate(rate)| rate);
+        definition.tls.server_name = section.value::<String>("server_name").map(Into::into);
+        section.set("order", &mut definition.order);
+        section.set("only_parents", &mut definition.only_parents);
+        if let Some(ca) = section.file("ca_file") {
+            files.push(ca.clone());
+            definition.tls.ca_file = Some(ca.value);
+        }
+        let mut connections = Connections::default();
+        let given = [section.value("connections"), section.value("pass_connections")];
+        for (bound, given) in [&mut connections.content, &mut connections.pass].into_iter().zip(given) {
+            *bound = given.unwrap_or(*bound);
+        }
+        definition.connections = given.iter().any(Option::is_some).then_some(connections);
+    }
+
+    pub(super) fn door(&self) -> Option<Door> {
+        self.door.as_ref().map(|door| door.value)
+    }
+
+    /// A site for the doors, unless clients never see it.
+    fn site(&self) -> Option<Site> {
+        let Url { origin, base } = self.url.value.clone();
+        let base = base.into();
+        let kind = match (self.kind, self.door()) {
+            (Kind::Parent, _) => return None,
+            (Kind::Origin, Some(Door::Wsus)) => SiteKind::Wsus { origin, base },
+            (Kind::Origin, Some(_)) => SiteKind::Reverse { origin, base },
+            (Kind::Origin, None) => SiteKind::Origin,
+        };
+        let boxed = |texts: &[String]| texts.iter().map(|text| text.as_str().into()).collect();
+        Some(Site {
+            name: self.name.value.as_str().into(),
+            hosts: self.answered_hosts(),
+            paths: boxed(&self.paths),
+            catch_all: self.catch_all && kind != SiteKind::Origin,
+            pass: boxed(&self.pass),
+            kind,
+        })
+    }
+
+    /// The names under which clients reach it; an origin without a list answers for the host of its own URL.
+    fn answered_hosts(&self) -> Vec<OriginPattern> {
+        let is_listed = !self.hosts.is_empty() || self.door.is_some();
+        if is_listed {
+            return self.hosts.clone();
+        }
+        origin_pattern(&self.url.value.origin.authority()).into_iter().collect()
+    }
+}
+
+/// Path prefixes begin with a slash.
+fn checked_paths(
+    section: &Section<'_>,
+    paths: At<Vec<String>>,
+    door_keys: &mut Vec<(&'static str, Place)>,
+    key: &'static str,
+) -> Vec<String> {
+    for path in paths.value.iter().filter(|path| !path.starts_with('/')) {
+        section.complain(
+            &paths.place,
+            format!("{path:?} does not begin with a slash"),
+            "write a path prefix such as \"/debian/\"",
+        );
+    }
+    door_keys.push((key, paths.place));
+    paths.value
+}
+
+/// Definitions and sites of all upstreams.
+pub(super) fn assemble(upstreams: Vec<Upstream>, config: &mut Config, complaints: &Complaints<'_>) {
+    for upstream in upstreams {
+        let mut definition = upstream.definition.clone();
+        // Behind a door the door selects it, not the host.
+        let hosts = if upstream.door.is_some() { Vec::new() } else { upstream.answered_hosts() };
+        let hosts = if upstream.kind == Kind::Parent { upstream.hosts.clone() } else { hosts };
+        for OriginPattern { host, port } in hosts {
+            let text = port.map_or_else(|| host.to_string(), |port| format!("{host}:{port}"));
+            match text.parse() {
+                Ok(pattern) => definition.hosts.push(pattern),
+                Err(why) => complaints.add(&upstream.name.place, why, "write a name, or *. and a name"),
+            }
+        }
+        config.policy.sites.extend(upstream.site());
+        config.upstream.upstreams.push(definition);
+    }
+}
+
+/// Kept beside the code that reads `door`: which doors an upstream can stand behind.
+pub(super) fn can_stand_behind(door: Door) -> bool {
+    matches!(door, Door::Reverse | Door::Wsus)
+}
