@@ -1,0 +1,123 @@
+use std::collections::BTreeSet;
+
+use super::fake::interface;
+use crate::admin::{Hour, Listening, Readiness, Status, page};
+
+fn status(name: &str) -> Status {
+    serde_json::from_str(&interface(name).get("/api/status").body).unwrap()
+}
+
+#[test]
+fn nothing_that_came_from_elsewhere_becomes_markup() {
+    let html = page::render(&status("markup"));
+    assert!(!html.contains("<script>") && !html.contains("<img"), "{html}");
+    assert!(html.contains("dl.example/&lt;script&gt;alert(1)&lt;/script&gt;"), "{html}");
+    assert!(html.contains("title=\"tracker.example/?q=&quot;&gt;&lt;img src=x onerror=alert(1)&gt;\""), "{html}");
+}
+
+#[test]
+fn nothing_is_loaded_from_elsewhere_and_nothing_is_inline() {
+    let html = page::render(&status("inline"));
+    let sources = html.split(['"']).skip(1).step_by(2).filter(|value| value.starts_with("http") || value.starts_with("//"));
+    assert_eq!(sources.collect::<Vec<_>>(), Vec::<&str>::new());
+    assert!(
+        !html.contains(" style=") && !html.contains("<style") && !html.contains(" on"),
+        "the policy forbids inline code and style"
+    );
+    assert!(!page::STYLE.contains("url(") && !page::STYLE.contains("@import"));
+}
+
+/// Every element that is opened is closed, in order.
+#[test]
+fn the_markup_is_well_formed() {
+    let mut status = status("form");
+    status.hours = vec![Hour { start: status.now - 7200, content_bytes: 10, wan_bytes: 20 }];
+    status.store.degraded = Some("disk full".into());
+    let html = page::render(&status);
+    let mut open = Vec::new();
+    for tag in html.split('<').skip(1) {
+        let tag = tag.split('>').next().unwrap();
+        let name = tag.trim_start_matches('/').split([' ', '/']).next().unwrap();
+        if matches!(name, "!doctype" | "meta" | "link" | "br" | "input") || tag.ends_with('/') {
+            continue;
+        }
+        if tag.starts_with('/') {
+            assert_eq!(open.pop(), Some(name), "after {open:?}");
+        } else {
+            open.push(name);
+        }
+    }
+    assert!(open.is_empty(), "{open:?}");
+    let ids: Vec<_> = html.split(" id=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "{ids:?}");
+}
+
+#[test]
+fn it_says_what_was_saved_and_what_goes_on() {
+    let html = page::render(&status("says"));
+    for said in ["900.0 GiB", "of 1000.0 GiB sent to clients", "90.0 %", "11.0 MiB/s", "75.0 %", "serving", "ejected", "18,233"] {
+        assert!(html.contains(said), "{said}");
+    }
+}
+
+#[test]
+fn the_guide_gives_the_addresses_of_this_weir() {
+    let html = page::render(&status("guide"));
+    for said in [
+        "/v DOCacheHost /t REG_SZ /d 10.20.0.5 /f",
+        "option 235, text, <code>10.20.0.5</code>",
+        "/v WUServer /t REG_SZ /d https://10.20.0.5:8531 /f",
+        "export http_proxy=http://10.20.0.5:8080",
+        "Acquire::http::Proxy &quot;http://10.20.0.5:8080&quot;;",
+        "netsh winhttp set proxy 10.20.0.5:8080",
+    ] {
+        assert!(html.contains(said) || html.contains(&said.replace("&quot;", "\"")), "{said} is not in {html}");
+    }
+    assert!(!html.contains("port 80 only"), "the delivery door is on port 80");
+}
+
+#[test]
+fn the_guide_warns_where_windows_would_not_find_the_cache() {
+    let mut status = status("warns");
+    let doors = vec!["delivery".to_owned()];
+    status.listening = vec![Listening { address: "127.0.0.1:8080".parse().unwrap(), doors, tls: false }];
+    let html = page::render(&status);
+    assert!(html.contains("port 80 only") && html.contains("open on loopback only"), "{html}");
+    status.reachable.clear();
+    status.listening[0].address = "[::]:80".parse().unwrap();
+    let html = page::render(&status);
+    assert!(html.contains("/v DOCacheHost /t REG_SZ /d weir.branch.example /f") && html.contains("In place of"), "{html}");
+    status.reachable = vec!["2001:db8::5".into()];
+    status.listening[0].doors = vec!["forward".into()];
+    assert!(
+        page::render(&status).contains("export http_proxy=http://[2001:db8::5]\n")
+            || page::render(&status).contains("http://[2001:db8::5]</pre>")
+    );
+}
+
+#[test]
+fn a_weir_that_starts_or_cannot_store_says_so() {
+    let mut status = status("says-so");
+    status.readiness = Readiness::Starting;
+    status.store.degraded = Some("writing to the disk fails".into());
+    let html = page::render(&status);
+    assert!(
+        html.contains("starting")
+            && html.contains("Nothing is being stored, content only passes through: writing to the disk fails")
+    );
+}
+
+#[test]
+fn hours_are_placed_by_how_long_ago_they_were() {
+    let mut status = status("hours");
+    status.now = 100 * 3600 + 1800;
+    let hour = |start: u64, content_bytes| Hour { start: start * 3600, content_bytes, wan_bytes: 0 };
+    status.hours = vec![hour(70, 1 << 40), hour(98, 50), hour(100, 100)];
+    let html = page::render(&status);
+    assert!(
+        html.contains("<th scope=\"row\">this hour</th><td>100 B</td>")
+            && html.contains("<th scope=\"row\">2 h ago</th><td>50 B</td>")
+    );
+    assert!(!html.contains("1.0 TiB"), "older than a day");
+    assert!(html.contains(r#"x="693" y="0.0""#) && html.contains(r#"x="633" y="55.0""#), "{html}");
+}
