@@ -103,6 +103,8 @@ impl Bound {
         let (tcp, unix, of_thread) = (self.tcp, self.unix, Arc::clone(&context));
         let run = move || {
             runtime.block_on(run(tcp, unix, of_thread, stopped));
+            // Connections and sockets are closed when the runtime goes; only then has the interface ended.
+            drop(runtime);
             drop::<mpsc::Sender<Infallible>>(running);
         };
         thread::Builder::new().name("admin".into()).spawn(run).map_err(Error::Thread)?;

@@ -31,7 +31,7 @@ fn the_figures_add_up() {
     assert_eq!(status["traffic"]["content_bytes"], gib(1000), "relayed bytes are not content");
     assert_eq!(status["traffic"]["wan_bytes"], gib(100));
     assert_eq!(status["traffic"]["relayed_bytes"], 7 << 20);
-    assert_eq!(status["traffic"]["requests"], 44_900);
+    assert_eq!(status["traffic"]["requests"], 45_900);
     assert_eq!(status["verdicts"][0], serde_json::json!({"word": "hit", "count": 42_000}));
     assert_eq!(status["refusals"][0]["word"], "port", "most frequent first");
     assert_eq!(status["upstreams"][0]["received_bytes"], gib(30));
