@@ -144,6 +144,7 @@ fn hours(status: &Status, html: &mut String) -> fmt::Result {
         SLOTS * SLOT_WIDTH,
         CHART_HEIGHT + 14
     )?;
+    write!(html, "<line x1=\"0\" y1=\"{CHART_HEIGHT}\" x2=\"{}\" y2=\"{CHART_HEIGHT}\"/>", SLOTS * SLOT_WIDTH)?;
     for (ago, hour) in &rows {
         let left = (SLOTS - 1 - ago) * SLOT_WIDTH;
         bar(html, "sent", left + 3, ratio(hour.content_bytes, highest))?;

@@ -1,4 +1,4 @@
-use std::{fs, net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use super::fake::{config, interface, interface_with, post};
 use crate::admin::{
@@ -244,15 +244,4 @@ async fn the_command_line_speaks_to_either_socket() {
     assert_eq!(json["node"], "weir-7f3a");
     let nobody = client::run(&Place::Tcp(refused), &Command::Reload, &mut Vec::new()).await;
     assert_eq!(nobody.unwrap_err().to_string(), "no weir answers at 127.0.0.1:1");
-}
-
-/// Keeps the page open for a look in a browser: `WEIR_LOOK=30 cargo test --lib admin::tests::endpoints::look -- --ignored --nocapture`.
-#[test]
-#[ignore = "for people"]
-fn look() {
-    let interface = interface("look");
-    println!("http://{}/", interface.address);
-    let seconds = std::env::var("WEIR_LOOK").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
-    std::thread::sleep(Duration::from_secs(seconds));
-    assert!(fs::exists(&interface.socket).unwrap());
 }
