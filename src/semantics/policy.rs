@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
+
 /// How a cache behaves where RFC 9111 gives it a choice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -56,6 +58,15 @@ pub struct Heuristic {
 }
 
 impl Policy {
+    /// The rule for a response with this status. A name that carries a version or digest says something about the content it
+    /// names, not about redirections and errors in its place.
+    pub(super) fn rule(&self, status: StatusCode) -> LifetimeRule {
+        match self.lifetime {
+            LifetimeRule::AtLeast(_) | LifetimeRule::Forever if !status.is_success() => LifetimeRule::Response,
+            rule => rule,
+        }
+    }
+
     /// For doors that are a shared HTTP cache and nothing else (`reverse`, `forward`).
     pub const HTTP: Self = Self {
         lifetime: LifetimeRule::Response,

@@ -106,7 +106,7 @@ impl RangeSet {
     pub fn of(request: &HeaderMap, lines: RepeatedLines) -> Option<Self> {
         let mut all = request.get_all(RANGE).into_iter();
         let first = all.next()?;
-        let value = match (all.last(), lines) {
+        let value = match (all.next_back(), lines) {
             (None, _) => first,
             (Some(last), RepeatedLines::Last) => last,
             (Some(_), RepeatedLines::Ignore) => return None,

@@ -100,9 +100,9 @@ mod tests {
         assert_eq!(get(203, Some(10), &[range]), Selection::Whole);
         assert_eq!(get(404, Some(10), &[range]), Selection::Whole);
         assert_eq!(get(404, Some(10), &[("if-none-match", "\"a\"")]), Selection::Whole);
-        let head = |request| select(&Method::HEAD, &fields(request), &stored(200), Some(10), &RangeLimits::default());
-        let ranges = [range];
-        assert_eq!(head(&ranges), Selection::Whole);
+        let head =
+            |request: &[(&str, &str)]| select(&Method::HEAD, &fields(request), &stored(200), Some(10), &RangeLimits::default());
+        assert_eq!(head(&[range]), Selection::Whole);
         assert_eq!(head(&[("if-none-match", "\"a\"")]), Selection::NotModified);
     }
 

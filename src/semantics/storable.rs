@@ -122,21 +122,21 @@ fn freshness_enough(
     let explicit = directives.s_maxage.is_some() || directives.max_age.is_some() || expires;
     let guessable = directives.public || is_heuristically_cacheable(status);
     let is_error = status.is_client_error() || status.is_server_error();
-    let granted = !is_error && matches!(policy.lifetime, LifetimeRule::AtLeast(_) | LifetimeRule::Forever);
+    let granted = matches!(policy.rule(status), LifetimeRule::AtLeast(_) | LifetimeRule::Forever);
     let modified = single(response, &LAST_MODIFIED).and_then(fields::parse_date).is_some();
-    match policy.errors {
-        _ if !is_error => {}
+    let is_kept = match policy.errors {
+        _ if !is_error => true,
         Errors::Never => return Err(NotStorable::Status),
-        Errors::Explicit if !explicit => return Err(NotStorable::NoFreshness),
-        Errors::Heuristic if !explicit && !(guessable && modified) => return Err(NotStorable::NoFreshness),
-        Errors::Explicit | Errors::Heuristic => {}
-    }
-    let validator = modified || ETag::of(response).is_some();
-    let useful = match directives.no_cache.is_everything() {
-        true => (explicit || guessable) && validator,
-        false => explicit || (guessable && validator),
+        Errors::Explicit => explicit,
+        Errors::Heuristic => explicit || (guessable && modified),
     };
-    if granted || useful { Ok(()) } else { Err(NotStorable::NoFreshness) }
+    let validator = modified || ETag::of(response).is_some();
+    let useful = if directives.no_cache.is_everything() {
+        (explicit || guessable) && validator
+    } else {
+        explicit || (guessable && validator)
+    };
+    if granted || (is_kept && useful) { Ok(()) } else { Err(NotStorable::NoFreshness) }
 }
 
 /// RFC 9111 §3.3: a 206 is stored only with a `Content-Range` that is certain and fits the length, or as a multipart.
@@ -265,6 +265,7 @@ mod tests {
         assert!(store(200, &cookie, &Policy::HTTP).is_ok());
         assert_eq!(store(200, &cookie, &Policy::CONTENT), Err(NotStorable::SetCookie));
         assert!(store(200, &[], &Policy::VERSIONED).is_ok());
+        assert!(store(302, &[], &Policy::VERSIONED).is_err(), "a name vouches for content, not for a redirection");
         assert_eq!(store(200, &[("cache-control", "no-store")], &Policy::VERSIONED), Err(NotStorable::NoStore));
     }
 

@@ -185,7 +185,7 @@ fn resident(stored: &Facts, now: SystemTime) -> Duration {
 /// an edge cache that held it for weeks says nothing about a name that carries its version.
 fn left(stored: &Facts, policy: &Policy, age: Duration, now: SystemTime) -> Left {
     let said = Left::of(lifetime(stored, policy).duration, age);
-    match (policy.lifetime, said) {
+    match (policy.rule(stored.status), said) {
         (LifetimeRule::Response, _) => said,
         (LifetimeRule::Forever, _) => Left::Ttl(Duration::MAX),
         (LifetimeRule::Validate, _) => Left::Past(resident(stored, now)),
@@ -230,13 +230,14 @@ fn demand(stored: &Facts, request: &RequestDirectives, policy: &Policy, age: Dur
     if stored.invalidated {
         return Some((Demand::Invalidated, false));
     }
-    match policy.lifetime {
+    let rule = policy.rule(stored.status);
+    match rule {
         // The bytes are proven: validation could tell nothing new, whoever asks for it.
         LifetimeRule::Forever => return None,
         LifetimeRule::Validate => return Some((Demand::Policy, on_error && !stored.directives.no_cache.is_everything())),
         LifetimeRule::Response | LifetimeRule::AtLeast(_) => {}
     }
-    let versioned = matches!(policy.lifetime, LifetimeRule::AtLeast(_)) && matches!(left, Left::Ttl(_));
+    let versioned = matches!(rule, LifetimeRule::AtLeast(_)) && matches!(left, Left::Ttl(_));
     if stored.directives.no_cache.is_everything() && !versioned {
         return Some((Demand::ResponseNoCache, false));
     }

@@ -188,6 +188,8 @@ fn policy_can_override_what_a_response_says() {
     assert!(matches!(judge(&edge, &Policy::VERIFIED, 3650 * day), Freshness::Fresh { .. }));
     let long = cache_control("max-age=864000");
     assert_eq!(judge(&long, &Policy::VERSIONED, day), Freshness::Fresh { age: secs(day), ttl: secs(9 * day) });
+    let moved = Facts { status: StatusCode::FOUND, ..cache_control("max-age=60") };
+    assert!(matches!(judge(&moved, &Policy::VERIFIED, 60), Freshness::Stale { .. }));
     let mutable = judge(&long, &Policy::MUTABLE, day);
     assert_eq!((demand_of(mutable), mutable.answers_on_error()), (Some(Demand::Policy), true));
     assert!(!judge(&long, &Policy::MUTABLE, day + 1).answers_on_error());

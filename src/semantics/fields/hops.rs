@@ -1,0 +1,149 @@
+//! What concerns the way a message takes: hop-by-hop fields, `Via`, `CDN-Loop`, `Max-Forwards`.
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Version,
+    header::{CONNECTION, MAX_FORWARDS, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA},
+};
+
+use crate::semantics::{facts::single, list};
+
+/// Removes what concerns only the connection it came on: the known hop-by-hop fields and those that `Connection` lists (RFC 9110 §7.6.1).
+pub fn remove_hop_by_hop(fields: &mut HeaderMap) {
+    if fields.contains_key(CONNECTION) {
+        // Collected before anything is removed: the list is borrowed from the fields.
+        let listed: Vec<HeaderName> =
+            list::of(fields, &CONNECTION).filter_map(|name| HeaderName::from_bytes(name).ok()).take(LISTED_MAX).collect();
+        listed.iter().for_each(|name| while fields.remove(name).is_some() {});
+    }
+    for name in &HOP_BY_HOP {
+        fields.remove(name);
+    }
+}
+
+/// Appends this hop to `Via` (RFC 9110 §7.6.3). `received` is the version of the message; `node` the pseudonym.
+pub fn append_via(fields: &mut HeaderMap, received: Version, node: &str) {
+    let version = match received {
+        Version::HTTP_09 => "0.9",
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_2 => "2",
+        Version::HTTP_3 => "3",
+        _ => "1.1",
+    };
+    if let Ok(value) = HeaderValue::try_from(format!("{version} {node}")) {
+        fields.append(VIA, value);
+    }
+}
+
+/// Appends this node to `CDN-Loop` (RFC 8586 §2).
+pub fn append_cdn_loop(fields: &mut HeaderMap, node: &str) {
+    if let Ok(value) = HeaderValue::from_str(node) {
+        fields.append(CDN_LOOP, value);
+    }
+}
+
+/// Whether the request has passed `node` before, by `CDN-Loop` (RFC 8586 §2) or `Via` (RFC 9110 §7.6.3).
+/// To be asked before `remove_hop_by_hop`: a client may list both fields in `Connection`.
+pub fn has_passed(request: &HeaderMap, node: &str) -> bool {
+    let is_node = |name: &[u8]| name.trim_ascii().eq_ignore_ascii_case(node.as_bytes());
+    let by_loop = request.contains_key(CDN_LOOP)
+        && list::of(request, &CDN_LOOP).any(|info| is_node(info.split(|&byte| byte == b';').next().unwrap_or_default()));
+    // `received-protocol received-by [comment]`
+    by_loop
+        || list::of(request, &VIA)
+            .any(|hop| hop.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).nth(1).is_some_and(is_node))
+}
+
+/// What `Max-Forwards` says (RFC 9110 §7.6.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaxForwards {
+    /// Absent, invalid, or a method it does not concern.
+    Unlimited,
+    /// Forward with this lower value.
+    Forward(u64),
+    /// Answer as the final recipient.
+    Answer,
+}
+
+/// RFC 9110 §7.6.2: only `TRACE` and `OPTIONS` count their forwards.
+pub fn max_forwards(method: &Method, request: &HeaderMap) -> MaxForwards {
+    if !matches!(*method, Method::TRACE | Method::OPTIONS) {
+        return MaxForwards::Unlimited;
+    }
+    match single(request, &MAX_FORWARDS).and_then(|value| list::digits(value.as_bytes())) {
+        None => MaxForwards::Unlimited,
+        Some(0) => MaxForwards::Answer,
+        Some(left) => MaxForwards::Forward(left - 1),
+    }
+}
+
+/// RFC 9110 §7.6.1, with `Proxy-Connection`, `Keep-Alive` and `HTTP2-Settings`, which old clients send, and the credentials that concern
+/// a proxy on this hop (§11.7): weir demands none, so those it gets are not for it to spread. `Trailer` stays: trailers pass.
+const HOP_BY_HOP: [HeaderName; 9] = [
+    CONNECTION,
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("http2-settings"),
+];
+
+const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
+
+/// More members of `Connection` are not looked at; a head with so many is bounded by its size.
+const LISTED_MAX: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::semantics::testing::fields;
+
+    #[test]
+    fn fields_of_the_connection_stay_on_it() {
+        let mut message = fields(&[
+            ("connection", "a, B, keep-alive"),
+            ("connection", "c;, , content-md5"),
+            ("a", "1"),
+            ("a", "2"),
+            ("b", "1"),
+            ("content-md5", "x"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "close"),
+            ("te", "trailers"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("proxy-authorization", "x"),
+            ("http2-settings", "x"),
+            ("trailer", "checksum"),
+            ("set-cookie", "a=1"),
+            ("set-cookie", "b=2"),
+        ]);
+        remove_hop_by_hop(&mut message);
+        assert_eq!(message, fields(&[("trailer", "checksum"), ("set-cookie", "a=1"), ("set-cookie", "b=2")]));
+    }
+
+    #[test]
+    fn every_hop_is_appended_and_recognised() {
+        let mut request = fields(&[("via", "1.0 fred, 1.1 p.example.net (Apache/1.1)"), ("cdn-loop", "foo; a=b, bar")]);
+        assert!(has_passed(&request, "Fred") && has_passed(&request, "p.example.net") && has_passed(&request, "foo"));
+        assert!(!has_passed(&request, "weir-1") && !has_passed(&request, "1.1") && !has_passed(&request, "a=b"));
+        append_via(&mut request, Version::HTTP_2, "weir-1");
+        assert!(has_passed(&request, "weir-1"));
+        let mut request = HeaderMap::new();
+        append_cdn_loop(&mut request, "weir-1");
+        assert!(has_passed(&request, "weir-1"));
+        assert!(!has_passed(&HeaderMap::new(), "weir-1"));
+    }
+
+    #[test]
+    fn forwards_are_counted_for_trace_and_options() {
+        let ask = |method: Method, value| max_forwards(&method, &fields(&[("max-forwards", value)]));
+        assert_eq!(ask(Method::OPTIONS, "0"), MaxForwards::Answer);
+        assert_eq!(ask(Method::TRACE, "1"), MaxForwards::Forward(0));
+        assert_eq!(ask(Method::TRACE, "x"), MaxForwards::Unlimited);
+        assert_eq!(ask(Method::GET, "0"), MaxForwards::Unlimited);
+        assert_eq!(max_forwards(&Method::TRACE, &HeaderMap::new()), MaxForwards::Unlimited);
+    }
+}
