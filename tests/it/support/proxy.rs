@@ -47,11 +47,11 @@ pub(crate) fn proxy() -> ProxyBuilder {
 }
 
 impl ProxyBuilder {
-    /// `host` (any port 80 name) lives at `origin`.
+    /// `host`, or what `*.host` stands for, lives at `origin`.
     pub(crate) fn upstream(self, host: &str, origin: &Origin) -> Self {
-        let address = origin.address();
+        let (address, name) = (origin.address(), host.trim_start_matches("*."));
         self.config(&format!(
-            "[[upstream]]\nname = \"{host}\"\nurl = \"http://{host}\"\nhosts = [\"{host}\"]\naddress = \"{address}\"\n"
+            "[[upstream]]\nname = \"{name}\"\nurl = \"http://{name}\"\nhosts = [\"{host}\"]\naddress = \"{address}\"\n"
         ))
     }
 
