@@ -129,6 +129,14 @@ impl Config {
     }
 }
 
+/// Bytes, written as `200 GiB` or `1.5 GB`: as in a configuration, for the command line.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    text.parse().map(|units::Size(bytes)| bytes)
+}
+
 /// A configuration in the making: the parts that checks look at across sections are still apart, with their places.
 struct Draft {
     config: Config,

@@ -15,5 +15,10 @@ fn nothing_at_all_is_a_useful_configuration() {
 
 #[test]
 fn unknown() {
-    println!("{}", problems("[store]\nsize = \"many\"\ncolour = \"blue\"\n\n[[upstream]]\nname = \"cdn\"\nurl = \"not a url\"\n\n[[listen]]\naddress = \"nowhere\"\n"));
+    println!(
+        "{}",
+        problems(
+            "[store]\nsize = \"many\"\ncolour = \"blue\"\n\n[[upstream]]\nname = \"cdn\"\nurl = \"not a url\"\n\n[[listen]]\naddress = \"nowhere\"\n"
+        )
+    );
 }
