@@ -11,8 +11,10 @@ pub enum Error {
     Listener(#[from] listener::Error),
     #[error("certificates:{}", .0.iter().map(|error| format!("\n  {error}")).collect::<String>())]
     Certificates(Vec<listener::CertificateError>),
-    #[error("administration interface: {0}")]
+    #[error("administration interface")]
     Admin(#[from] admin::Error),
+    #[error("data directory {path}")]
+    Directory { path: PathBuf, source: io::Error },
     #[error("access log")]
     AccessLog(#[source] io::Error),
     #[error(transparent)]

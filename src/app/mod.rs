@@ -11,6 +11,7 @@ mod run;
 
 use std::{
     net::{IpAddr, SocketAddr},
+    path::Path,
     sync::{
         Arc, OnceLock, Weak,
         atomic::{AtomicU8, Ordering},
@@ -75,6 +76,8 @@ impl App {
         let metrics = Metrics::new();
         let certificates = Certificates::load(&config.listener.certificates).map_err(Error::Certificates)?;
         let listeners = listener::bind(config.listener.clone(), certificates.clone(), metrics.listener.clone())?;
+        // Its socket may lie in the data directory, which the store makes only later.
+        make(&config.store.directory)?;
         let admin = admin::bind(&config.admin)?;
         let admin_addresses = admin.addresses().to_vec();
         let log = AccessLog::open(config.log.access.clone(), metrics.proxy.clone()).map_err(Error::AccessLog)?;
@@ -150,6 +153,10 @@ impl App {
             tracing::info!("listening on {address} (administration)");
         }
     }
+}
+
+fn make(directory: &Path) -> Result<(), Error> {
+    std::fs::create_dir_all(directory).map_err(|source| Error::Directory { path: directory.to_owned(), source })
 }
 
 impl Parts {
