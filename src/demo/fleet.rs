@@ -34,7 +34,7 @@ pub(super) struct Fleet {
 /// What came of a run.
 #[derive(Debug)]
 pub(super) struct Outcome {
-    pub(super) computers: usize,
+    pub(super) computers: u64,
     /// Content bytes that weir sent to the computers.
     pub(super) lan_bytes: u64,
     pub(super) took: Duration,
@@ -65,7 +65,7 @@ impl Fleet {
     }
 
     /// All computers at once; returns when the last one has the update or has given up. Dropped, all stop.
-    pub(super) async fn update(self: &Arc<Self>, computers: usize) -> Outcome {
+    pub(super) async fn update(self: &Arc<Self>, computers: u64) -> Outcome {
         let begun = Instant::now();
         let mut running = JoinSet::new();
         for number in 0..computers {
@@ -86,9 +86,9 @@ impl Fleet {
     }
 
     /// `number` seeds the order of the pieces: every run of the demonstration asks alike.
-    fn computer(self: Arc<Self>, number: usize) -> Computer {
+    fn computer(self: Arc<Self>, number: u64) -> Computer {
         let mut pieces: Vec<u64> = (0..piece_count(self.file.content.len())).collect();
-        pieces.shuffle(&mut StdRng::seed_from_u64(number as u64));
+        pieces.shuffle(&mut StdRng::seed_from_u64(number));
         let uri = format!("{}?{}&cacheHostOrigin={UPDATE_HOST}", self.file.path, signature(number));
         Computer { fleet: self, uri, pieces: Mutex::new(pieces) }
     }
@@ -135,7 +135,7 @@ impl Computer {
 }
 
 /// Every client of Microsoft's service holds a signature of its own; none of it is part of what the content is.
-fn signature(number: usize) -> String {
+fn signature(number: u64) -> String {
     format!("P1=1795000000&P2=402&P3=2&P4=demo{number}%2bsignature%3d%3d")
 }
 

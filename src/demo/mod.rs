@@ -15,6 +15,7 @@ use std::{
     io::{self, Write},
     net::SocketAddr,
     path::Path,
+    str::FromStr,
     time::Duration,
 };
 
@@ -23,7 +24,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     app::App,
-    config::{Config, Flags, Sources},
+    config::{self, Config, Flags, Sources},
     demo::{
         doors::Way,
         fleet::Fleet,
@@ -35,19 +36,47 @@ use crate::{
     proxy::log::Destination,
 };
 
-/// What to show.
-#[derive(Clone, Debug)]
+/// What to show; the flags of `weir demo`.
+#[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// How many computers fetch the update.
-    pub computers: usize,
-    /// Length of the update in bytes.
+    /// How many computers fetch the update
+    #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=200))]
+    pub computers: u64,
+    /// How large the update is
+    #[arg(long, default_value = "64 MiB", value_parser = update_size)]
     pub size: u64,
-    /// Speed of the line between origin and weir in Mbit/s; 0 is no limit.
-    pub wan: u64,
-    /// Where weir listens; port 0 is one of the system's choice.
+    /// Speed of the line between origin and weir, all connections together; or `unlimited`
+    #[arg(long, value_name = "RATE", default_value = "100 Mbit/s")]
+    pub wan: LineSpeed,
+    /// Where weir listens
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
-    /// End after the report instead of staying up.
+    /// End after the report instead of staying up
+    #[arg(long)]
     pub exit: bool,
+}
+
+/// How fast the origin's line is: a rate as in the configuration file, or `unlimited`.
+#[derive(Clone, Debug)]
+pub struct LineSpeed {
+    text: String,
+    /// `None` is no limit.
+    bytes_per_second: Option<u64>,
+}
+
+impl FromStr for LineSpeed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bytes_per_second = match text {
+            "unlimited" => None,
+            rate => Some(config::parse_rate(rate)?),
+        };
+        if bytes_per_second == Some(0) {
+            return Err("nothing would ever arrive".to_owned());
+        }
+        Ok(Self { text: text.to_owned(), bytes_per_second })
+    }
 }
 
 /// Runs the demonstration; whether weir kept all its promises. SIGINT and SIGTERM end it at any time and leave nothing behind.
@@ -58,7 +87,7 @@ pub fn run(options: &Options) -> Result<bool> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("weir-demo").build()?;
     runtime.block_on(async {
         let scratch = Scratch::new().context("a directory for the demonstration")?;
-        let origin = Origin::start(Shelf::new(options.size), options.wan * BYTES_PER_SECOND).await.context("the origin")?;
+        let origin = Origin::start(Shelf::new(options.size), options.wan.bytes_per_second).await.context("the origin")?;
         let (config, sources) = configuration(options, origin.address, scratch.path())?;
         let weir = App::start(config, sources).await.context("weir does not start")?;
         let kept = show(&origin, &weir, options).await;
@@ -122,10 +151,17 @@ async fn demonstrate(origin: &Origin, weir: SocketAddr, options: &Options) -> Re
 }
 
 fn say_hello(out: &mut impl Write, origin: &Origin, weir: SocketAddr, options: &Options) -> io::Result<()> {
-    let line = if options.wan == 0 { "an unlimited line".to_owned() } else { format!("a line of {} Mbit/s", options.wan) };
-    writeln!(out, "  origin     http://{} behind {line}", origin.address)?;
+    writeln!(out, "  origin     http://{} behind a line of {}", origin.address, options.wan.text)?;
     writeln!(out, "  weir       http://{weir}")?;
     writeln!(out, "  computers  {}, each fetches an update of {}\n", options.computers, bytes(options.size))
+}
+
+/// An update has at least one byte.
+fn update_size(text: &str) -> Result<u64, String> {
+    match config::parse_size(text)? {
+        0 => Err("there would be nothing to fetch".to_owned()),
+        size => Ok(size),
+    }
 }
 
 /// One line per door, for samples that nobody fetched yet.
@@ -140,31 +176,48 @@ fn say_what_to_try(out: &mut impl Write, origin: &Origin, weir: SocketAddr, admi
     writeln!(out, "\nCtrl-C ends it and removes what it stored.")
 }
 
-/// 1 Mbit/s.
-const BYTES_PER_SECOND: u64 = 1_000_000 / 8;
-
 /// Nobody who matters is still reading when the demonstration ends.
 const GRACE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
 
-    const OPTIONS: Options = Options {
-        computers: 3,
-        size: (2 << 20) + 7,
-        wan: 0,
-        listen: SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0),
-        exit: true,
-    };
+    #[derive(clap::Parser)]
+    struct CommandLine {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn options(flags: &[&str]) -> Result<Options, clap::Error> {
+        CommandLine::try_parse_from([&["demo"], flags].concat()).map(|line| line.options)
+    }
+
+    #[test]
+    fn without_flags_twenty_computers_fetch_over_a_line_that_a_branch_may_have() {
+        let options = options(&[]).unwrap();
+        assert_eq!((options.computers, options.size, options.exit), (20, 64 << 20, false));
+        assert_eq!(options.wan.bytes_per_second, Some(12_500_000));
+    }
+
+    #[test]
+    fn flags_that_could_never_be_shown_are_refused() {
+        for flags in [["--size", "0 B"], ["--size", "many"], ["--wan", "0 Mbit/s"], ["--computers", "0"], ["--listen", "here"]] {
+            assert!(options(&flags).is_err(), "{flags:?}");
+        }
+        assert_eq!(options(&["--wan", "unlimited"]).unwrap().wan.bytes_per_second, None);
+    }
 
     /// The origin answers computers directly: it is no cache, so the demonstration must notice.
     #[tokio::test]
     async fn without_a_weir_between_them_the_promises_are_broken() {
-        let origin = Origin::start(Shelf::new(OPTIONS.size), 0).await.unwrap();
-        let report = demonstrate(&origin, origin.address, &OPTIONS).await.to_string();
+        let options = options(&["--computers", "3", "--size", "2.25 MiB"]).unwrap();
+        let origin = Origin::start(Shelf::new(options.size), None).await.unwrap();
+        let report = demonstrate(&origin, origin.address, &options).await.to_string();
         assert!(report.contains("kept    right bytes: 3 of 3 computers"), "{report}");
-        assert!(report.contains("BROKEN  once over the WAN: 6.0 MiB"), "{report}");
+        assert!(report.contains("BROKEN  once over the WAN: 6.8 MiB"), "{report}");
         assert!(report.contains("BROKEN  a hit for whoever comes later"), "{report}");
         assert!(report.contains("BROKEN  one cache behind every door"), "{report}");
     }

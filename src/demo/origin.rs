@@ -39,8 +39,8 @@ pub(super) struct Origin {
 
 /// The line between the origin and weir, shared by all connections.
 struct Line {
-    /// 0: as fast as the machine allows.
-    bytes_per_second: u64,
+    /// `None`: as fast as the machine allows.
+    bytes_per_second: Option<u64>,
     free_at: Mutex<Instant>,
 }
 
@@ -56,7 +56,7 @@ enum Verdict {
 
 impl Origin {
     /// Starts on a loopback port of the system's choice, in the current runtime.
-    pub(super) async fn start(shelf: Shelf, bytes_per_second: u64) -> io::Result<Self> {
+    pub(super) async fn start(shelf: Shelf, bytes_per_second: Option<u64>) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let shelf = Arc::new(shelf);
@@ -164,10 +164,8 @@ fn send(file: Arc<File>, range: ByteRange, line: Arc<Line>) -> stream::BoxStream
 impl Line {
     /// Returns when the line has carried `bytes` more, in the order of the calls.
     async fn carry(&self, bytes: u64) {
-        if self.bytes_per_second == 0 {
-            return;
-        }
-        let carried = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
+        let Some(bytes_per_second) = self.bytes_per_second else { return };
+        let carried = Duration::from_secs_f64(bytes as f64 / bytes_per_second as f64);
         let until = {
             let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
             *free_at = (*free_at).max(Instant::now()) + carried;
@@ -221,7 +219,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_line_carries_no_more_than_its_speed_for_all_together() {
-        let line = Line { bytes_per_second: 1000, free_at: Mutex::new(Instant::now()) };
+        let line = Line { bytes_per_second: Some(1000), free_at: Mutex::new(Instant::now()) };
         let begun = Instant::now();
         tokio::join!(line.carry(500), line.carry(500), line.carry(1000));
         assert_eq!(begun.elapsed().as_millis(), 2000);

@@ -27,7 +27,7 @@ impl Report {
     pub(super) fn of(outcome: &Outcome, size: u64, wan_bytes: u64) -> Self {
         let (lan, seconds) = (outcome.lan_bytes, outcome.took.as_secs_f64().max(0.001));
         let saved = 100.0 * (1.0 - wan_bytes as f64 / lan.max(1) as f64);
-        let updated = outcome.computers - outcome.failures.len();
+        let updated = outcome.computers - outcome.failures.len() as u64;
         let mut report = Self::default();
         report.figures.push(format!("LAN    {:>10}   to {} computers", bytes(lan), outcome.computers));
         report.figures.push(format!("WAN    {:>10}   from the origin", bytes(wan_bytes)));
@@ -74,7 +74,7 @@ impl fmt::Display for Report {
 }
 
 /// Shows how far the fleet is until it is dropped: one line that changes on a terminal, a line every two seconds elsewhere.
-pub(super) async fn show_progress(fleet: &Fleet, computers: usize, wan_bytes: impl Fn() -> u64) -> Infallible {
+pub(super) async fn show_progress(fleet: &Fleet, computers: u64, wan_bytes: impl Fn() -> u64) -> Infallible {
     let terminal = io::stdout().is_terminal();
     let (interval, start, end) =
         if terminal { (Duration::from_millis(200), "\r", "\x1b[K") } else { (Duration::from_secs(2), "", "\n") };
