@@ -139,6 +139,8 @@ fn is_never(name: &HeaderName, value: Option<&HeaderValue>) -> bool {
 mod tests {
     use std::time::Duration;
 
+    use proptest::prelude::*;
+
     use super::*;
     use crate::semantics::testing::fields;
 
@@ -218,5 +220,20 @@ mod tests {
         assert_eq!(choose(candidates(), &HeaderMap::new()), Some("new"));
         assert_eq!(choose(candidates().into_iter().skip(2), &fields(&[("foo", "1")])), None);
         assert_eq!(choose(candidates().into_iter().skip(2), &fields(&[("foo", "2")])), Some("two"));
+    }
+
+    proptest! {
+        /// Whoever caused a response is answered by it, unless it nominates everything.
+        #[test]
+        fn a_request_selects_the_response_it_caused(
+            vary in "(foo|accept-language|accept-encoding|bar|,| |\\*){0,6}",
+            values in prop::collection::vec(("(foo|accept-language|accept-encoding)", "[a-zA-Z,;=q0-9. \"-]{0,20}"), 0..5),
+        ) {
+            let values: Vec<_> = values.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            let is_star = vary.split(',').any(|member| member.trim().contains(['*', ' ']));
+            let is_selected = selects(&[("vary", &vary)], &values, &values);
+            prop_assert!(is_selected || is_star, "{vary:?} {values:?}");
+            prop_assert!(!is_selected || !vary.split(',').any(|member| member.trim() == "*"));
+        }
     }
 }
