@@ -40,6 +40,8 @@ pub(super) struct Activity {
     sent: AtomicU64,
     /// The body of a request was not read to its end.
     unread: Arc<AtomicBool>,
+    /// It is a tunnel now, in which nothing is a request.
+    is_tunnel: AtomicBool,
 }
 
 /// How requests lie on the connection.
@@ -98,6 +100,7 @@ impl Activity {
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             unread: Arc::default(),
+            is_tunnel: AtomicBool::new(false),
         };
         Arc::new(activity)
     }
@@ -139,7 +142,7 @@ impl Activity {
 
     /// Whether the client may still be sending what nobody is going to read: a request body that was refused, a head that is no head.
     pub(super) fn leaves_unread(&self) -> bool {
-        self.unread.load(Relaxed) || self.head.load(Relaxed) > 0
+        !self.is_tunnel.load(Relaxed) && (self.unread.load(Relaxed) || self.head.load(Relaxed) > 0)
     }
 
     /// Bytes received and sent so far.
@@ -206,6 +209,11 @@ impl Exchange {
     /// To be set when the request's body is not read to its end.
     pub(super) fn unread(&self) -> &Arc<AtomicBool> {
         &self.activity.unread
+    }
+
+    /// The response turns the connection into a tunnel.
+    pub(super) fn becomes_tunnel(&self) {
+        self.activity.is_tunnel.store(true, Relaxed);
     }
 
     fn wait_for_us(&mut self, is_ours: bool) {

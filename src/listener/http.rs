@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http::Request;
+use http::{Method, Request, StatusCode};
 use hyper::{
     body::Incoming,
     rt::{Read, Write},
@@ -79,8 +79,12 @@ impl Http {
         let service = service_fn(move |request: Request<Incoming>| {
             let (connection, service, exchange) = (Arc::clone(&connection), Arc::clone(&service), noted.begin());
             async move {
+                let is_connect = request.method() == Method::CONNECT;
                 let request = request.map(|body| RequestBody::from_client(body, body_stall, exchange.unread()));
                 let response = service.serve(&connection, request).await;
+                if is_connect && response.status().is_success() || response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    exchange.becomes_tunnel();
+                }
                 Ok::<_, Infallible>(response.map(|body| Watched::new(body, exchange)))
             }
         });

@@ -103,6 +103,20 @@ async fn a_connect_tunnel_counts_as_a_connection_until_it_closes() {
 }
 
 #[tokio::test]
+async fn a_tunnel_closed_at_one_end_still_carries_the_other_way() {
+    let ground = start(Config::default());
+    let mut client = ground.connect().await;
+    client.write_all(b"CONNECT half.example:443 HTTP/1.1\r\nHost: half.example:443\r\n\r\n").await.unwrap();
+    read_until(&mut client, "\r\n\r\n").await;
+    client.write_all(b"x").await.unwrap();
+    assert_eq!(read_all(&mut client).await, "bye");
+    client.write_all(&vec![0; 100_000]).await.unwrap();
+    client.shutdown().await.unwrap();
+    let mut heard = ground.site.heard.subscribe();
+    assert_eq!(*timeout(SOON, heard.wait_for(|heard| *heard > 0)).await.unwrap().unwrap(), 100_000);
+}
+
+#[tokio::test]
 async fn a_client_of_a_dual_stack_socket_has_its_ipv4_address() {
     let socket = Socket { address: "[::]:0".parse().unwrap(), ..plain_socket() };
     let ground = start(Config { sockets: vec![socket], ..Config::default() });

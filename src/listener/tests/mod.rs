@@ -46,6 +46,8 @@ const SOON: Duration = Duration::from_secs(100);
 struct Site {
     /// Paths in the order they came.
     seen: Mutex<Vec<String>>,
+    /// Bytes that came through a tunnel to `half.example`.
+    heard: Arc<watch::Sender<usize>>,
     arrived: Notify,
     release: Notify,
 }
@@ -94,7 +96,12 @@ impl Service for Site {
         self.seen.lock().unwrap().push(path.clone());
         self.arrived.notify_one();
         if request.method() == ::http::Method::CONNECT {
-            tokio::spawn(echo(Arc::clone(connection), hyper::upgrade::on(request)));
+            let upgrade = hyper::upgrade::on(&mut request);
+            if request.uri().host() == Some("half.example") {
+                tokio::spawn(half_close(upgrade, Arc::clone(&self.heard)));
+            } else {
+                tokio::spawn(echo(Arc::clone(connection), upgrade));
+            }
             return Response::new(whole(""));
         }
         let content = match &*path {
@@ -145,6 +152,17 @@ async fn echo(connection: Arc<Connection>, upgrade: hyper::upgrade::OnUpgrade) {
         _ = tokio::io::copy(&mut read, &mut write) => {}
         () = connection.cut() => {}
     }
+}
+
+/// Says goodbye and closes its half, then counts what comes until the client closes.
+async fn half_close(upgrade: hyper::upgrade::OnUpgrade, heard: Arc<watch::Sender<usize>>) {
+    let mut client = hyper_util::rt::TokioIo::new(upgrade.await.unwrap());
+    client.read_u8().await.unwrap();
+    client.write_all(b"bye").await.unwrap();
+    client.shutdown().await.unwrap();
+    let mut all = Vec::new();
+    client.read_to_end(&mut all).await.unwrap();
+    heard.send_replace(all.len());
 }
 
 /// A running listener with one socket.
