@@ -120,7 +120,7 @@ impl Shared {
                 return None;
             }
             if state.is_new {
-                directories.insert(self.layout.blob_dir(blob.id));
+                directories.extend([self.layout.volume(), self.layout.blob_dir(blob.id)]);
             }
             let rows = std::mem::take(&mut state.dirty_rows);
             let encode = |row: &u64| {

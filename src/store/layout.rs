@@ -77,6 +77,12 @@ impl Layout {
         if !lock.try_lock().map_err(|error| self.io("lock", error))? {
             return Err(Error::Locked { directory: self.directory.clone() });
         }
+        if let Some(parent) = self.directory.parent().filter(|parent| !parent.as_os_str().is_empty())
+            && let Err(error) = disk.sync_dir(parent)
+        {
+            // Ours to use, perhaps, but not to sync: then a directory just made may be lost with the power.
+            tracing::debug!(%error, directory = %parent.display(), "the parent of the data directory cannot be synced");
+        }
         self.check_version(disk)?;
         for directory in made {
             disk.create_dir(&directory).map_err(|error| self.io("make", error))?;

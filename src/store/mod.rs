@@ -20,6 +20,7 @@ mod complete;
 pub mod disk;
 mod evict;
 mod format;
+mod fsck;
 mod identity;
 mod index;
 mod journal;
@@ -41,6 +42,7 @@ use bytes::Bytes;
 
 pub use blob::Blob;
 pub use disk::{Disk, RealDisk};
+pub use fsck::{Report, fsck};
 pub use recover::open;
 pub use writer::Writer;
 

@@ -132,7 +132,7 @@ fn first_free_id(disk: &dyn Disk, layout: &Layout, loaded: &Loaded) -> u64 {
 }
 
 /// The ids of all blob files there are.
-fn blob_files(disk: &dyn Disk, layout: &Layout) -> Vec<BlobId> {
+pub(super) fn blob_files(disk: &dyn Disk, layout: &Layout) -> Vec<BlobId> {
     let directories = disk.list(&layout.volume()).unwrap_or_default();
     let mut ids = Vec::new();
     for directory in directories.into_iter().filter(|entry| entry.is_dir) {
@@ -142,10 +142,10 @@ fn blob_files(disk: &dyn Disk, layout: &Layout) -> Vec<BlobId> {
     ids
 }
 
-type Objects = Vec<(KeyHash, ObjectId, ObjectHead)>;
+pub(super) type Objects = Vec<(KeyHash, ObjectId, ObjectHead)>;
 
 /// Keeps objects and blobs that have one another; the rest is to be removed from the index.
-fn reconcile(loaded: &mut Loaded) -> (Objects, Changes) {
+pub(super) fn reconcile(loaded: &mut Loaded) -> (Objects, Changes) {
     let mut changes = Changes { bad_objects: std::mem::take(&mut loaded.bad_objects), ..Changes::default() };
     if !loaded.bad_blobs.is_empty() || !changes.bad_objects.is_empty() {
         tracing::warn!(

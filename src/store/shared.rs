@@ -132,8 +132,8 @@ impl Shared {
         let path = self.layout.blob(id);
         let file = match self.disk.create(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let made = self.disk.create_dir(&self.layout.blob_dir(id)).and_then(|()| self.disk.create(&path));
-                made.and_then(|file| self.disk.sync_dir(&self.layout.volume()).map(|()| file))
+                // Its name is synced with the first commit that needs it.
+                self.disk.create_dir(&self.layout.blob_dir(id)).and_then(|()| self.disk.create(&path))
             }
             file => file,
         };

@@ -56,6 +56,8 @@ struct State {
     faults: Faults,
     capacity: u64,
     syncs: u64,
+    /// Calls until everything fails.
+    calls_left: u64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -114,6 +116,7 @@ impl SimDisk {
             faults: Faults::default(),
             capacity: u64::MAX,
             syncs: 0,
+            calls_left: u64::MAX,
         };
         let world = World { generation: AtomicU64::new(0), used: Arc::default(), state: Mutex::new(state) };
         Self { world: Arc::new(world), generation: 0 }
@@ -145,12 +148,18 @@ impl SimDisk {
         after.files.values().for_each(|inode| inode.crash(random));
         *live = after.clone();
         *synced = after;
+        state.calls_left = u64::MAX;
         drop(state);
         Self { world: Arc::clone(&self.world), generation }
     }
 
     pub fn set_faults(&self, faults: Faults) {
         self.state().faults = faults;
+    }
+
+    /// From the `calls`th call on every call fails, as if the power went in the middle of it all; [`SimDisk::crash`] ends that.
+    pub fn die_after(&self, calls: u64) {
+        self.state().calls_left = calls;
     }
 
     /// How many bytes may be allocated in all; sparse files take only what was written.
@@ -188,8 +197,12 @@ impl SimDisk {
 
     /// The state, for a call of this generation.
     fn alive(&self) -> io::Result<MutexGuard<'_, State>> {
-        let state = self.state();
-        if self.generation == self.world.generation.load(Relaxed) { Ok(state) } else { Err(broken()) }
+        let mut state = self.state();
+        if self.generation != self.world.generation.load(Relaxed) || state.calls_left == 0 {
+            return Err(broken());
+        }
+        state.calls_left -= 1;
+        Ok(state)
     }
 
     fn file(&self, path: &Path, inode: Arc<Inode>) -> Arc<dyn DiskFile> {
@@ -287,7 +300,7 @@ impl DiskFile for SimFile {
     }
 
     fn write_at(&self, offset: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {
-        let mut bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+        let mut bytes = parts.iter().map(|part| &**part).collect::<Vec<&[u8]>>().concat();
         let (fails, capacity) = {
             let mut state = self.disk.alive()?;
             let fails = state.strikes(&self.path, |faults| faults.write_errors);

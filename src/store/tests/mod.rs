@@ -1,6 +1,7 @@
 //! The store over a simulated disk.
 
 mod basics;
+mod crash;
 
 use std::{path::PathBuf, sync::Arc, time::Duration, time::SystemTime};
 
@@ -12,6 +13,7 @@ use crate::{
     key::{CacheKey, Scheme},
     metrics,
     object::{ObjectMeta, Trust},
+    piece::{ByteRange, ExtentSet},
 };
 
 pub(super) const MIB: u64 = 1 << 20;
@@ -78,15 +80,28 @@ pub(super) async fn write(blob: &Arc<Blob>, offset: u64, bytes: &Bytes) -> Resul
 
 /// All that is readable from the start.
 pub(super) async fn read(blob: &Arc<Blob>) -> Result<Vec<u8>, super::Error> {
-    read_from(blob, 0).await
+    match ByteRange::new(0, blob.present_until(0).unwrap_or(0)) {
+        Some(range) => read_range(blob, range).await,
+        None => Ok(Vec::new()),
+    }
 }
 
-pub(super) async fn read_from(blob: &Arc<Blob>, offset: u64) -> Result<Vec<u8>, super::Error> {
+pub(super) async fn read_range(blob: &Arc<Blob>, range: ByteRange) -> Result<Vec<u8>, super::Error> {
     let mut bytes = Vec::new();
-    while blob.present_until(offset + bytes.len() as u64).is_some() {
-        bytes.extend(blob.read(offset + bytes.len() as u64, 300_000).await?);
+    while (bytes.len() as u64) < range.len() {
+        let max = (range.len() - bytes.len() as u64).min(300_000);
+        bytes.extend(blob.read(range.start + bytes.len() as u64, max as usize).await?);
     }
     Ok(bytes)
+}
+
+/// What is readable of a content of `len` bytes.
+pub(super) fn present(blob: &Blob, len: u64) -> Vec<ByteRange> {
+    let mut extents = ExtentSet::whole(len);
+    if let Some(all) = ByteRange::new(0, len) {
+        blob.missing(all).into_iter().for_each(|gap| extents.remove(gap));
+    }
+    extents.iter().collect()
 }
 
 /// The blob under `path`, if there is one.
