@@ -77,6 +77,7 @@ impl Error {
                 | Up::Protocol { .. }
                 | Up::Refused { .. }
                 | Up::Busy { .. }
+                | Up::Exhausted { .. }
                 | Up::Unhealthy { .. } => true,
                 Up::Address { .. } | Up::Request { .. } | Up::Redirect { .. } | Up::RedirectLoop | Up::Closed => false,
             },

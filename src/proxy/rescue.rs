@@ -60,7 +60,7 @@ fn of_upstream(error: &upstream::Error) -> StatusCode {
         | E::RedirectLoop
         | E::Refused { .. } => StatusCode::BAD_GATEWAY,
         E::ConnectTimeout { .. } | E::FirstByteTimeout { .. } | E::Stalled { .. } => StatusCode::GATEWAY_TIMEOUT,
-        E::Busy { .. } | E::Unhealthy { .. } | E::Closed => StatusCode::SERVICE_UNAVAILABLE,
+        E::Busy { .. } | E::Exhausted { .. } | E::Unhealthy { .. } | E::Closed => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 

@@ -9,7 +9,9 @@ use std::{
     time::Duration,
 };
 
-use crate::key::Origin;
+use http::{HeaderValue, Uri};
+
+use crate::{key::Origin, upstream::error::ConfigError};
 
 /// Everything `upstream` wants to know. The default: system resolver and roots, no configured upstreams, no redirect allowed.
 #[derive(Clone, Debug)]
@@ -41,6 +43,25 @@ impl Default for Config {
             redirects: Redirects::default(),
             health: Health::default(),
         }
+    }
+}
+
+impl Config {
+    /// What no file was needed to find out.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        for (index, definition) in self.upstreams.iter().enumerate() {
+            let name = &definition.name;
+            if self.upstreams[..index].iter().any(|other| other.name == *name) {
+                return Err(ConfigError::DuplicateName(name.clone()));
+            }
+            let bad = |key, value: &str| Err(ConfigError::Unsendable { upstream: name.clone(), key, value: value.into() });
+            match (&definition.host, &definition.probe) {
+                (Some(host), _) if HeaderValue::from_str(host).is_err() => return bad("host", host),
+                (_, Some(path)) if !path.starts_with('/') || path.parse::<Uri>().is_err() => return bad("probe", path),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 }
 

@@ -52,6 +52,9 @@ pub enum Error {
     /// Ours: all connections this upstream may have are in use and none came free in time.
     #[error("{upstream}: all {limit} connections busy")]
     Busy { upstream: Box<str>, limit: usize },
+    /// Ours: the system gives no file descriptor, port or memory for another connection.
+    #[error("{upstream}: no connection can be opened: {reason}")]
+    Exhausted { upstream: Box<str>, reason: Arc<str> },
     /// Nobody is left to ask: the configuration allows only parents, and there is none for this origin.
     #[error("{target}: no healthy upstream")]
     Unhealthy { target: Box<str> },
@@ -78,6 +81,7 @@ impl Error {
             Self::RedirectLoop => "redirect-loop",
             Self::Refused { .. } => "refused",
             Self::Busy { .. } => "busy",
+            Self::Exhausted { .. } => "exhausted",
             Self::Unhealthy { .. } => "unhealthy",
             Self::Closed => "closed",
         }
@@ -97,4 +101,6 @@ pub enum ConfigError {
     Resolver(String),
     #[error("two upstreams are named {0}")]
     DuplicateName(Arc<str>),
+    #[error("upstream {upstream}: {key}: {value} cannot be sent")]
+    Unsendable { upstream: Arc<str>, key: &'static str, value: Box<str> },
 }

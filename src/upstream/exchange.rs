@@ -20,7 +20,7 @@ use crate::upstream::{
     dial::Dialer,
     error::Error,
     health::Upstream,
-    pool::{Lease, Need, Use},
+    pool::{Lease, Need, Pools, Use},
     select::{self, Hierarchy, Hop},
 };
 
@@ -29,6 +29,7 @@ pub(super) struct Settings {
     pub(super) config: Config,
     pub(super) dialer: Dialer,
     pub(super) hierarchy: Hierarchy,
+    pub(super) pools: Pools,
 }
 
 /// Why there is no response head.
@@ -62,7 +63,7 @@ impl Shared {
     /// A connection to `hop`: an idle one that fits `need`, or a new one; waits for a place among those in use.
     pub(super) async fn lease(&self, settings: &Settings, hop: &Hop, use_: Use, need: Need) -> Result<Lease, Error> {
         let timeouts = &settings.config.timeouts;
-        let pool = self.pools.of(&hop.endpoint, use_, connections(settings, &hop.upstream));
+        let pool = settings.pools.of(&hop.endpoint, use_, connections(settings, &hop.upstream));
         let busy = || Error::Busy { upstream: (&*hop.upstream.name).into(), limit: pool.limit() };
         let place = pool.place(timeouts.busy).await.ok_or_else(busy)?;
         if self.is_closed() {

@@ -19,12 +19,12 @@ use crate::upstream::{
 };
 
 impl Shared {
-    /// Follows redirects until there is an answer.
+    /// Follows redirects, when they are to be followed, until there is an answer.
     pub(super) async fn fetch(&self, mut ask: Ask) -> Result<Fetched, Error> {
         let settings = self.settings()?;
-        for hop in 0..=settings.config.redirects.max {
+        for followed in 0..=settings.config.redirects.max {
             let mut fetched = self.fetch_once(&settings, &ask).await?;
-            if hop > 0 {
+            if followed > 0 {
                 fetched.moved = Some((ask.target.clone(), ask.path_and_query.clone()));
             }
             if !ask.follow {
@@ -56,7 +56,9 @@ impl Shared {
                     }
                 },
                 // Our own limits: going round a parent because of them would fetch the same bytes over the WAN once more.
-                Err(error @ (Error::Busy { .. } | Error::Closed | Error::Request { .. })) => return Err(error),
+                Err(error @ (Error::Busy { .. } | Error::Exhausted { .. } | Error::Closed | Error::Request { .. })) => {
+                    return Err(error);
+                }
                 Err(error) => failure = Some(error),
             }
         }

@@ -184,6 +184,7 @@ fn blames_upstream(error: &Error) -> bool {
         | Error::Redirect { .. }
         | Error::RedirectLoop
         | Error::Busy { .. }
+        | Error::Exhausted { .. }
         | Error::Unhealthy { .. }
         | Error::Closed => false,
     }

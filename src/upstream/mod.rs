@@ -120,7 +120,6 @@ pub struct Bound {
 
 struct Shared {
     settings: ArcSwap<Settings>,
-    pools: Pools,
     metrics: metrics::Upstream,
     /// Given from outside, or made from each configuration.
     dial: Option<Arc<dyn Dial>>,
@@ -192,17 +191,16 @@ impl Upstreams {
     pub fn close(&self) {
         self.shared.is_closed.store(true, Ordering::Release);
         self.shared.tasks().abort_all();
-        self.shared.pools.retain(|_| false);
+        self.shared.settings.load().pools.clear();
     }
 }
 
 impl Shared {
     fn start(config: Config, dial: Option<Arc<dyn Dial>>, metrics: metrics::Upstream) -> Result<Upstreams, ConfigError> {
         let unconfigured = Arc::new(Upstream::unconfigured(config.health, &metrics));
-        let settings = Settings::new(config, dial.clone(), &[], unconfigured, &metrics)?;
+        let settings = Settings::new(config, dial.clone(), Hierarchy::new(Vec::new(), unconfigured), &metrics)?;
         let shared = Arc::new(Self {
             settings: ArcSwap::from_pointee(settings),
-            pools: Pools::default(),
             metrics,
             dial,
             is_closed: AtomicBool::new(false),
@@ -217,17 +215,14 @@ impl Shared {
             return Ok(());
         }
         let old = self.settings.load_full();
-        let Hierarchy { configured, unconfigured } = &old.hierarchy;
-        let new = Settings::new(config, self.dial.clone(), configured, unconfigured.clone(), &self.metrics)?;
-        let new = Arc::new(new);
-        self.settings.store(new.clone());
-        let is_kept = |name: &Arc<str>| {
-            let same = |u: &&Arc<Upstream>| u.name == *name && configured.iter().any(|old| Arc::ptr_eq(old, u));
-            new.hierarchy.configured.iter().any(|u| same(&u))
-        };
+        let mut new = Settings::new(config, self.dial.clone(), old.hierarchy.clone(), &self.metrics)?;
         // Connections made under other rules of trust or of addresses must not serve on.
-        let same_rules = old.trusts_like(&new);
-        self.pools.retain(|endpoint| same_rules && endpoint.upstream.as_ref().is_none_or(is_kept));
+        if old.trusts_like(&new) {
+            let is_kept = |name: &Arc<str>| new.hierarchy.find(name).is_some_and(|u| old.hierarchy.has(u));
+            new.pools = old.pools.inherited(|endpoint| endpoint.upstream.as_ref().is_none_or(is_kept));
+        }
+        self.settings.store(Arc::new(new));
+        old.pools.clear();
         self.spawn_tasks();
         Ok(())
     }
@@ -258,7 +253,7 @@ impl Shared {
     fn health_of(&self, upstream: &Upstream) -> UpstreamHealth {
         let condition = upstream.snapshot();
         let name = upstream.definition.as_ref().map(|definition| &*definition.name);
-        let (connections_in_use, connections_idle) = self.pools.count(name);
+        let (connections_in_use, connections_idle) = self.settings.load().pools.count(name);
         UpstreamHealth {
             name: upstream.name.clone(),
             kind: upstream.kind(),
@@ -274,25 +269,22 @@ impl Shared {
 }
 
 impl Settings {
+    /// `old`: the upstreams so far, whose health and counters are kept where their definition did not change.
     fn new(
         config: Config,
         dial: Option<Arc<dyn Dial>>,
-        old: &[Arc<Upstream>],
-        unconfigured: Arc<Upstream>,
+        old: Hierarchy,
         metrics: &metrics::Upstream,
     ) -> Result<Self, ConfigError> {
-        for (index, definition) in config.upstreams.iter().enumerate() {
-            if config.upstreams[..index].iter().any(|other| other.name == definition.name) {
-                return Err(ConfigError::DuplicateName(definition.name.clone()));
-            }
-        }
+        config.check()?;
         let dial = match dial {
             Some(dial) => dial,
             None => Arc::new(Network::new(&config.resolver)?),
         };
         let dialer = Dialer::new(&config, dial)?;
-        let hierarchy = Hierarchy::new(health::carried_over(&config, old, metrics), unconfigured);
-        Ok(Self { config, dialer, hierarchy })
+        let configured = health::carried_over(&config, &old.configured, metrics);
+        let hierarchy = Hierarchy::new(configured, old.unconfigured);
+        Ok(Self { config, dialer, hierarchy, pools: Pools::default() })
     }
 
     fn trusts_like(&self, other: &Self) -> bool {
@@ -305,7 +297,8 @@ async fn sweep(shared: Weak<Shared>) {
     loop {
         sleep(SWEEP_INTERVAL).await;
         let Some(shared) = shared.upgrade() else { return };
-        shared.pools.sweep(shared.settings.load().config.timeouts.idle);
+        let settings = shared.settings.load_full();
+        settings.pools.sweep(settings.config.timeouts.idle);
     }
 }
 

@@ -101,18 +101,28 @@ impl Pools {
     /// Closes what has been idle for too long or was closed by its peer; forgets pools nobody uses.
     pub(super) fn sweep(&self, idle_timeout: Duration) {
         for use_ in [Use::Content, Use::Pass] {
-            self.map(use_).retain(|_, pool| {
-                pool.sweep(idle_timeout);
-                pool.is_used() || Arc::strong_count(pool) > 1
-            });
+            // Looking at each connection costs a system call: not while requests wait for the map.
+            let pools: Vec<_> = self.map(use_).values().cloned().collect();
+            pools.iter().for_each(|pool| pool.sweep(idle_timeout));
+            drop(pools);
+            self.map(use_).retain(|_, pool| pool.is_used() || Arc::strong_count(pool) > 1);
         }
     }
 
-    /// Keeps only pools whose endpoint is still `wanted`.
-    pub(super) fn retain(&self, wanted: impl Fn(&Endpoint) -> bool) {
-        for use_ in [Use::Content, Use::Pass] {
-            self.map(use_).retain(|endpoint, _| wanted(endpoint));
-        }
+    /// For the next configuration: the pools of endpoints that are still `wanted`. Requests under the old configuration go on with
+    /// their own, so that no connection made under old rules serves a request under new ones.
+    pub(super) fn inherited(&self, wanted: impl Fn(&Endpoint) -> bool) -> Self {
+        let kept = |use_| {
+            let pools = self.map(use_);
+            let kept = pools.iter().filter(|(endpoint, _)| wanted(endpoint));
+            Mutex::new(kept.map(|(endpoint, pool)| (endpoint.clone(), pool.clone())).collect())
+        };
+        Self { by_use: [kept(Use::Content), kept(Use::Pass)] }
+    }
+
+    /// Closes idle connections; those in use are not kept.
+    pub(super) fn clear(&self) {
+        [Use::Content, Use::Pass].into_iter().for_each(|use_| self.map(use_).clear());
     }
 
     /// Connections (in use, idle) of the configured upstream `name`, or of all that nobody configured.

@@ -43,7 +43,10 @@ impl Shared {
             // Until a connection stands nothing was sent: another server may still be asked.
             let lease = match self.pass_lease(&settings, hop, need, bound).await {
                 Ok(lease) => lease,
-                Err(error @ (Error::Busy { .. } | Error::Closed)) => return Err(error),
+                Err(error @ (Error::Busy { .. } | Error::Exhausted { .. } | Error::Closed)) => {
+                    hop.upstream.fail(&error);
+                    return Err(error);
+                }
                 Err(error) => {
                     hop.upstream.fail(&error);
                     failure = Some(error);

@@ -35,6 +35,7 @@ pub(super) enum Form {
 }
 
 /// The upstreams of one configuration.
+#[derive(Clone)]
 pub(super) struct Hierarchy {
     /// In order of preference.
     pub(super) configured: Vec<Arc<Upstream>>,
@@ -79,6 +80,15 @@ impl Hierarchy {
         let door = target.upstream.as_ref().and_then(|name| self.definitions().find(|(_, d)| d.name == *name));
         let listed = || self.definitions().find(|(_, d)| d.kind == Kind::Origin && d.covers(&target.origin));
         door.or_else(listed).map(|(_, definition)| definition)
+    }
+
+    pub(super) fn find(&self, name: &str) -> Option<&Arc<Upstream>> {
+        self.configured.iter().find(|upstream| *upstream.name == *name)
+    }
+
+    /// Whether this very upstream is among the configured, not only its name.
+    pub(super) fn has(&self, upstream: &Arc<Upstream>) -> bool {
+        self.configured.iter().any(|other| Arc::ptr_eq(other, upstream))
     }
 
     fn authority(&self, target: &Target) -> Vec<Hop> {

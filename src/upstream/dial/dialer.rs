@@ -92,7 +92,10 @@ impl Dialer {
 
     async fn connect(&self, to: &Endpoint, upstream: &str) -> Result<Connected, Error> {
         let addresses = self.addresses(to).await?;
-        self.race(addresses).await.map_err(|error| Error::Connect { upstream: upstream.into(), reason: error.to_string().into() })
+        self.race(addresses).await.map_err(|error| {
+            let (upstream, reason) = (upstream.into(), error.to_string().into());
+            if is_ours(&error) { Error::Exhausted { upstream, reason } } else { Error::Connect { upstream, reason } }
+        })
     }
 
     /// The addresses that may be dialled, each checked; what is dialled is what was checked.
@@ -171,6 +174,13 @@ impl Dialer {
         let stream = TlsConnector::from(config.clone()).connect(name, plain.stream).await.map_err(|e| bad(e.to_string()))?;
         Ok(Connected { stream: Box::new(stream), quiet: plain.quiet })
     }
+}
+
+/// Whether a connection failed for want of something on this machine: no upstream is to blame for that.
+fn is_ours(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let ours = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
+    error.raw_os_error().is_some_and(|code| ours.iter().any(|errno| errno.raw_os_error() == code))
 }
 
 /// IPv6 and IPv4 in turn, the resolver's first family first, and no more than [`ADDRESSES_MAX`] (RFC 8305 §4).

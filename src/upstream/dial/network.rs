@@ -28,11 +28,15 @@ impl Network {
     pub fn new(resolver: &Resolver) -> Result<Self, ConfigError> {
         let bad = |error: hickory_resolver::net::NetError| ConfigError::Resolver(error.to_string());
         let mut builder = match resolver {
-            Resolver::System => TokioResolver::builder_tokio().map_err(bad)?,
+            Resolver::System => TokioResolver::builder_tokio().unwrap_or_else(|error| {
+                // In a bare container there is none: pinned upstreams and `/etc/hosts` work all the same.
+                tracing::warn!(%error, "no name servers: the system's resolver configuration cannot be read");
+                TokioResolver::builder_with_config(ResolverConfig::from_parts(None, Vec::new(), Vec::new()), provider())
+            }),
             Resolver::Servers(servers) => {
                 let servers = servers.iter().map(|at| name_server(*at)).collect();
                 let config = ResolverConfig::from_parts(None, Vec::new(), servers);
-                TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+                TokioResolver::builder_with_config(config, provider())
             }
         };
         let options = builder.options_mut();
@@ -76,6 +80,10 @@ impl Dial for Network {
             Ok(Connected { stream: Box::new(stream), quiet: Box::new(move || is_quiet(&twin)) })
         })
     }
+}
+
+fn provider() -> TokioRuntimeProvider {
+    TokioRuntimeProvider::default()
 }
 
 fn name_server(at: SocketAddr) -> NameServerConfig {

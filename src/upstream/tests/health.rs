@@ -192,6 +192,24 @@ async fn a_reload_keeps_what_did_not_change() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn connections_made_under_other_rules_serve_nobody_after_a_reload() {
+    let mut world = family();
+    let log = world.server("kept.test", "8.8.4.4:80", |_| Reply::Send(ok(&"x".repeat(100_000))));
+    world.config.upstreams.clear();
+    let upstreams = world.start();
+    let running = upstreams.fetch(get("http://kept.test", "/")).await.unwrap();
+    world.config.own.addresses = vec!["192.168.1.1".parse().unwrap()];
+    upstreams.reload(world.config.clone()).unwrap();
+    assert_eq!(text(running.response).await.unwrap().len(), 100_000, "what runs goes on");
+    fetched(&upstreams, get("http://kept.test", "/")).await.unwrap();
+    assert_eq!(log.connections(), 2);
+    upstreams.reload(world.config.clone()).unwrap();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    fetched(&upstreams, get("http://kept.test", "/")).await.unwrap();
+    assert_eq!(log.connections(), 2, "the same rules: kept");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reload_goes_on_probing_what_was_ejected() {
     let mut world = family();
     let upstreams = world.start();
@@ -215,6 +233,11 @@ async fn a_bad_configuration_is_refused_and_the_old_one_stays() {
     world.upstream("parent", Kind::Origin, "http://second.corp");
     assert!(upstreams.reload(world.config.clone()).is_err(), "a name twice");
     world.config.upstreams.pop();
+    for (host, probe) in [(Some("two\nlines"), None), (None, Some("relative"))] {
+        let mut config = world.config.clone();
+        (config.upstreams[0].host, config.upstreams[0].probe) = (host.map(Into::into), probe.map(Into::into));
+        assert!(upstreams.reload(config).is_err(), "{host:?} {probe:?}");
+    }
     world.config.ca_files = vec!["/no/such/file.pem".into()];
     assert!(upstreams.reload(world.config.clone()).is_err());
     assert_eq!(got(&upstreams).await, "parent's");

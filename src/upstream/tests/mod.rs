@@ -7,6 +7,7 @@ mod network;
 mod pooling;
 mod redirects;
 mod relaying;
+mod seeds;
 mod tls;
 
 use std::{

@@ -84,6 +84,13 @@ async fn the_name_servers_of_the_configuration_are_asked_and_their_answers_kept(
     assert!(network.resolve("not a name").await.is_err());
 }
 
+#[tokio::test]
+async fn without_any_name_server_weir_starts_and_names_fail_quickly() {
+    let network = Network::new(&Resolver::Servers(Vec::new())).unwrap();
+    let lookup = tokio::time::timeout(Duration::from_secs(5), network.resolve("dl.test")).await;
+    assert!(lookup.unwrap().is_err());
+}
+
 /// 192.0.2.7 to a question for A, 2001:db8::7 to one for AAAA (RFC 1035 §4.1).
 fn dns_answer(query: &[u8]) -> Vec<u8> {
     let name_end = 12 + query[12..].iter().position(|b| *b == 0).unwrap() + 1;

@@ -76,6 +76,18 @@ async fn the_source_is_the_host_that_answered_and_a_redirecting_connection_is_re
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_redirects_led_is_told_and_a_web_sites_own_are_not_followed() {
+    let world = World::new();
+    world.server("a.test", A, |_| Reply::Send(to("http://b.test/x?y")));
+    world.server("b.test", B, |_| Reply::Send(ok("there")));
+    let upstreams = world.start();
+    let followed = upstreams.fetch(get("http://a.test", "/")).await.unwrap();
+    assert_eq!(followed.moved, Some((target("http://b.test"), "/x?y".to_owned())));
+    let left = upstreams.fetch(Ask { follow: false, ..get("http://a.test", "/") }).await.unwrap();
+    assert_eq!((left.response.status().as_u16(), left.moved), (302, None));
+}
+
+#[tokio::test(start_paused = true)]
 async fn redirects_without_end_are_given_up() {
     let world = World::new();
     let log = world.server("a.test", A, |_| Reply::Send(to("/again")));
