@@ -38,7 +38,7 @@ enum Verb {
     /// Read a configuration and list every problem, with line and column
     Check(ServeArgs),
     /// Show it all on this machine: an origin, a weir, and computers that fetch an update
-    Demo(DemoArgs),
+    Demo(demo::Options),
     /// Say what the running weir does and what it saved
     Status {
         /// As JSON, for programs
@@ -104,25 +104,6 @@ struct ServeArgs {
     /// Allow this origin too, at this address if one is given; may be repeated
     #[arg(long, value_name = "HOST[=ADDRESS:PORT]")]
     allow: Vec<String>,
-}
-
-#[derive(Args)]
-struct DemoArgs {
-    /// End after the report instead of staying up
-    #[arg(long)]
-    exit: bool,
-    /// How many computers fetch the update
-    #[arg(long, default_value_t = 20)]
-    computers: usize,
-    /// Length of the update
-    #[arg(long, default_value = "64 MiB", value_parser = config::parse_size)]
-    size: u64,
-    /// Speed of the simulated WAN line in Mbit/s; 0 is no limit
-    #[arg(long, value_name = "MBIT", default_value_t = 100)]
-    wan: u64,
-    /// Where weir listens; port 0 is one of the system's choice
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
-    listen: SocketAddr,
 }
 
 #[derive(Args)]
@@ -200,9 +181,8 @@ fn serve(config: Config, sources: Sources) -> ExitCode {
     finish(started.and_then(|log| Ok(app::serve(config, sources, move || log.reopen())?)))
 }
 
-fn run_demo(args: &DemoArgs) -> ExitCode {
-    let DemoArgs { exit, computers, size, wan, listen } = *args;
-    match demo::run(&demo::Options { computers, size, wan, listen, exit }) {
+fn run_demo(options: &demo::Options) -> ExitCode {
+    match demo::run(options) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => finish(Err(error)),

@@ -75,16 +75,6 @@ pub struct Config {
     pub drain: Duration,
 }
 
-/// Bytes, as sizes are written in the file and in flags: `64 MiB`. The error says what was wrong with the text.
-pub fn parse_size(text: &str) -> Result<u64, String> {
-    text.parse().map(|units::Size(bytes)| bytes)
-}
-
-/// Bytes per second, as rates are written in the file and in flags: `100 Mbit/s`. The error says what was wrong with the text.
-pub fn parse_rate(text: &str) -> Result<u64, String> {
-    text.parse().map(|units::Rate(bytes_per_second)| bytes_per_second)
-}
-
 impl Config {
     /// Reads the sources and assembles every module's `Config`, or says everything that is wrong with them. Also looks whether the files that
     /// are named exist.
@@ -145,6 +135,14 @@ impl Config {
 /// What is wrong with the text.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     text.parse().map(|units::Size(bytes)| bytes)
+}
+
+/// Bytes per second, written as `20 MB/s` or `100 Mbit/s`: as in a configuration, for the command line.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn parse_rate(text: &str) -> Result<u64, String> {
+    text.parse().map(|units::Rate(bytes_per_second)| bytes_per_second)
 }
 
 /// A configuration in the making: the parts that checks look at across sections are still apart, with their places.
