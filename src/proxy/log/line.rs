@@ -56,8 +56,8 @@ pub(super) fn administration(record: &Administration<'_>, out: &mut Vec<u8>) {
     let mut line = Line::open(out, record.at);
     line.word("action", record.action);
     line.text("who", record.who.as_bytes(), FIELD_LEN_MAX);
-    line.url_text("target", record.target.as_bytes());
-    line.text("outcome", record.outcome.as_bytes(), FIELD_LEN_MAX);
+    line.prose("target", record.target);
+    line.prose("outcome", record.outcome);
     line.close();
 }
 
@@ -159,19 +159,23 @@ impl<'a> Line<'a> {
     }
 
     fn url(&mut self, name: &'static str, record: &Record) {
-        self.url_text(name, path_and_query(record));
+        self.parts(name, |out| redact::path_and_query(path_and_query(record), out));
     }
 
-    fn url_text(&mut self, name: &'static str, url: &[u8]) {
+    /// Text in which a URL may stand.
+    fn prose(&mut self, name: &'static str, text: &str) {
+        self.parts(name, |out| redact::url(text.as_bytes(), out));
+    }
+
+    fn parts<'t>(&mut self, name: &'static str, give: impl FnOnce(&mut dyn FnMut(&'t [u8]))) {
         self.name(name);
         self.0.push(b'"');
         let mut left = URL_LEN_MAX;
-        redact::path_and_query(url, |part| {
-            if left == 0 {
-                return;
+        give(&mut |part| {
+            if left > 0 {
+                escape_cut(part, left, self.0);
+                left = left.saturating_sub(part.len());
             }
-            escape_cut(part, left, self.0);
-            left = left.saturating_sub(part.len());
         });
         self.0.push(b'"');
     }

@@ -48,6 +48,18 @@ pub(super) fn path_and_query<'a>(text: &'a [u8], mut out: impl FnMut(&'a [u8])) 
     }
 }
 
+/// As [`path_and_query`], of text that may hold a whole URL: userinfo goes too.
+pub(super) fn url<'a>(text: &'a [u8], mut out: impl FnMut(&'a [u8])) {
+    let Some(scheme) = text.windows(3).position(|three| three == b"://") else {
+        return path_and_query(text, out);
+    };
+    let (scheme, rest) = text.split_at(scheme + 3);
+    let authority = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#' | b' ')).unwrap_or(rest.len());
+    out(scheme);
+    out(without_userinfo(&rest[..authority]));
+    path_and_query(&rest[authority..], out);
+}
+
 /// One `name=value` with the separator that follows it.
 fn parameter<'a>(text: &'a [u8], out: &mut impl FnMut(&'a [u8])) {
     let Some(equals) = text.iter().position(|&byte| byte == b'=') else {

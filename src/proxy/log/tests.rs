@@ -99,6 +99,22 @@ fn credentials_in_an_authority_never_reach_a_line() {
 }
 
 #[test]
+fn secrets_in_what_an_administrator_names_never_reach_a_line() {
+    let (at, url) = (SystemTime::UNIX_EPOCH, "http://user:SECRET@a.example/b?P1=SECRET&c=d");
+    let outcome = format!("refused: nothing is stored for {url}");
+    let mut out = Vec::new();
+    line::administration(&Administration { at, who: "unix:0", action: "pin", target: url, outcome: &outcome }, &mut out);
+    assert_eq!(
+        String::from_utf8(out).unwrap(),
+        concat!(
+            r#"{"time":"1970-01-01T00:00:00.000Z","action":"pin","who":"unix:0","target":"http://a.example/b?P1=*&c=d","#,
+            r#""outcome":"refused: nothing is stored for http://a.example/b?P1=*&c=d"}"#,
+            "\n"
+        )
+    );
+}
+
+#[test]
 fn a_connect_target_is_logged_as_its_host() {
     let (head, ()) = Request::connect("a.example:443").body(()).unwrap().into_parts();
     let line = parsed(&Record::new(1, SystemTime::UNIX_EPOCH, [127, 0, 0, 1].into(), &head));
@@ -256,6 +272,17 @@ fn when_the_new_file_cannot_be_opened_lines_stay_in_the_old_one() {
     log.finish(&record("/a"));
     drop(log);
     assert_eq!(lines(&old).len(), 1);
+}
+
+#[test]
+fn lines_that_cannot_be_written_are_counted() {
+    let metrics = Metrics::new();
+    let log = AccessLog::open(Destination::File("/dev/full".into()), metrics.proxy.clone()).unwrap();
+    for _ in 0..3 {
+        log.finish(&record("/a"));
+        assert!(log.flush(PATIENCE));
+    }
+    assert_eq!(metrics.proxy.log_dropped[Queue::Served].value(), 3);
 }
 
 #[test]

@@ -65,8 +65,8 @@ impl Writer {
     /// `path`: the file to append to; `None`: standard output.
     pub(super) fn start(path: Option<PathBuf>, dropped: By<Queue, Counter>) -> io::Result<Self> {
         let output = match &path {
-            Some(path) => Output::File(open(path)?),
-            None => Output::Stdout(io::stdout()),
+            Some(path) => Output::new(To::File(open(path)?)),
+            None => Output::new(To::Stdout(io::stdout())),
         };
         let shared = Arc::new(Shared { state: Mutex::default(), work: Condvar::new(), written: Condvar::new(), dropped });
         let thread = Arc::clone(&shared);
@@ -123,7 +123,7 @@ impl Writer {
 
     pub(super) fn release(&self, path: &Path) {
         let (thread, file) = (Arc::clone(&self.0), open(path).expect("a test directory can be written"));
-        thread::spawn(move || thread.run(Output::File(file), None));
+        thread::spawn(move || thread.run(Output::new(To::File(file)), None));
     }
 
     pub(super) fn queued_bytes(&self) -> usize {
@@ -182,9 +182,8 @@ impl Shared {
             }
             // What is rare and matters most first.
             for (queue, lines) in Queue::ALL.iter().zip(&mut batch).rev() {
-                if let Err(error) = output.write(&lines.bytes) {
+                if !output.write(&lines.bytes) {
                     self.dropped[*queue].add(lines.count);
-                    tracing::warn!(%error, lines = lines.count, "access log");
                 }
                 lines.bytes.clear();
                 lines.count = 0;
@@ -223,16 +222,47 @@ impl Shared {
     }
 }
 
-enum Output {
+struct Output {
+    to: To,
+    /// The last write went wrong, perhaps in the middle of a line.
+    torn: bool,
+}
+
+enum To {
     Stdout(io::Stdout),
     File(File),
 }
 
 impl Output {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if bytes.is_empty() {
-            return Ok(());
+    fn new(to: To) -> Self {
+        Self { to, torn: false }
+    }
+
+    /// False: not, or not all of it, was written. Says so once, until it works again.
+    fn write(&mut self, lines: &[u8]) -> bool {
+        if lines.is_empty() {
+            return true;
         }
+        let was_torn = std::mem::take(&mut self.torn);
+        let written = if was_torn { self.to.write(b"\n").and_then(|()| self.to.write(lines)) } else { self.to.write(lines) };
+        let Err(error) = written else { return true };
+        if !was_torn {
+            tracing::warn!(%error, "access log cannot be written; lines are dropped and counted");
+        }
+        self.torn = true;
+        false
+    }
+
+    fn reopen(&mut self, path: &Path) {
+        match open(path) {
+            Ok(file) => *self = Self::new(To::File(file)),
+            Err(error) => tracing::warn!(path = %path.display(), %error, "access log stays in its old file"),
+        }
+    }
+}
+
+impl To {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
             Self::Stdout(stdout) => {
                 let mut stdout = stdout.lock();
@@ -240,13 +270,6 @@ impl Output {
                 stdout.flush()
             }
             Self::File(file) => file.write_all(bytes),
-        }
-    }
-
-    fn reopen(&mut self, path: &Path) {
-        match open(path) {
-            Ok(file) => *self = Self::File(file),
-            Err(error) => tracing::warn!(path = %path.display(), %error, "access log stays in its old file"),
         }
     }
 }
