@@ -28,6 +28,9 @@ pub use selection::{Selection, select};
 pub use storable::{NotStorable, Storing, storable};
 
 #[cfg(test)]
+mod second_opinion;
+
+#[cfg(test)]
 mod testing {
     use http::{HeaderMap, HeaderName, HeaderValue};
 
