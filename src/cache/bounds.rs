@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout_at},
+};
 
 use super::Error;
 
@@ -15,19 +18,21 @@ use super::Error;
 pub(super) struct Bounds {
     all: Arc<Semaphore>,
     per_client_max: usize,
-    by_client: Mutex<HashMap<IpAddr, usize>>,
+    /// Only clients that have fills or wait for one.
+    by_client: Mutex<HashMap<IpAddr, Arc<Semaphore>>>,
     wait_max: Duration,
 }
 
 /// A fill's place within the bounds; free again when dropped.
 pub(super) struct Place {
-    _permit: OwnedSemaphorePermit,
+    _all: OwnedSemaphorePermit,
     _client: Option<ClientPlace>,
 }
 
 struct ClientPlace {
     bounds: Arc<Bounds>,
     client: IpAddr,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Bounds {
@@ -39,38 +44,40 @@ impl Bounds {
     /// A place for a fill that `client` causes.
     ///
     /// # Errors
-    /// [`Error::Busy`] when none came free in time, or at once when the client has too many.
+    /// [`Error::Busy`] when none came free in time. A client at its own bound does not take part in the wait for the others'.
     pub(super) async fn enter(self: &Arc<Self>, client: Option<IpAddr>) -> Result<Place, Error> {
+        let deadline = Instant::now() + self.wait_max;
         let client = match client {
-            Some(client) => Some(self.enter_client(client)?),
+            Some(client) => Some(self.enter_client(client, deadline).await?),
             None => None,
         };
-        let permit = tokio::time::timeout(self.wait_max, self.all.clone().acquire_owned()).await;
-        match permit {
-            Ok(Ok(permit)) => Ok(Place { _permit: permit, _client: client }),
+        match timeout_at(deadline, self.all.clone().acquire_owned()).await {
+            Ok(Ok(all)) => Ok(Place { _all: all, _client: client }),
             Ok(Err(_)) | Err(_) => Err(Error::Busy { bound: "fills" }),
         }
     }
 
-    fn enter_client(self: &Arc<Self>, client: IpAddr) -> Result<ClientPlace, Error> {
-        let mut table = self.by_client.lock().expect("no panic while the clients' fills are held");
-        let fills = table.entry(client).or_insert(0);
-        if *fills >= self.per_client_max {
-            return Err(Error::Busy { bound: "client" });
+    async fn enter_client(self: &Arc<Self>, client: IpAddr, deadline: Instant) -> Result<ClientPlace, Error> {
+        let places = {
+            let mut table = self.by_client.lock().expect("no panic while the clients' fills are held");
+            table.entry(client).or_insert_with(|| Arc::new(Semaphore::new(self.per_client_max))).clone()
+        };
+        let mut place = ClientPlace { bounds: self.clone(), client, permit: None };
+        match timeout_at(deadline, places.acquire_owned()).await {
+            Ok(Ok(permit)) => place.permit = Some(permit),
+            Ok(Err(_)) | Err(_) => return Err(Error::Busy { bound: "client" }),
         }
-        *fills += 1;
-        Ok(ClientPlace { bounds: self.clone(), client })
+        Ok(place)
     }
 }
 
 impl Drop for ClientPlace {
     fn drop(&mut self) {
+        self.permit = None;
         let mut table = self.bounds.by_client.lock().expect("no panic while the clients' fills are held");
-        if let Some(fills) = table.get_mut(&self.client) {
-            *fills -= 1;
-            if *fills == 0 {
-                table.remove(&self.client);
-            }
+        // The table's own reference is the last one: nobody has a place or waits for one.
+        if table.get(&self.client).is_some_and(|places| Arc::strong_count(places) == 1) {
+            table.remove(&self.client);
         }
     }
 }
@@ -90,7 +97,7 @@ mod tests {
         assert!(waiting.is_ok());
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn one_client_cannot_take_all_places() {
         let bounds = Bounds::new(9, 1, Duration::from_secs(5));
         let held = bounds.enter(Some(CLIENT)).await.unwrap();

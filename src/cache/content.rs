@@ -155,7 +155,9 @@ impl Content {
     pub(super) fn covers(&self, range: ByteRange) -> bool {
         let state = self.lock();
         let missing = self.blob.missing(range);
-        missing.iter().all(|gap| state.runs.iter().any(|run| run.at <= gap.start && run.end.is_none_or(|end| gap.end <= end)))
+        missing
+            .iter()
+            .all(|gap| state.runs.iter().any(|run| run.floor() <= gap.start && run.end.is_none_or(|end| gap.end <= end)))
     }
 
     pub(super) fn is_complete(&self) -> bool {
@@ -378,7 +380,8 @@ impl Content {
         let Some(wanted) = state.wanted_by(reader) else { return };
         let pace = Pace { level: self.gain.level(), segment_len: self.hub.config().segment_len };
         let near = |run: &&Run| state.brings(reader.at, FAR) || !(run.at..run.end.unwrap_or(u64::MAX)).contains(&reader.at);
-        let running: Vec<Running> = state.runs.iter().filter(near).map(|run| Running { at: run.at, end: run.end }).collect();
+        let running: Vec<Running> =
+            state.runs.iter().filter(near).map(|run| Running { floor: run.floor(), at: run.at, end: run.end }).collect();
         let missing = self.blob.missing(wanted);
         let requests = plan::next_requests(wanted, &missing, &running, pace);
         let room = RUNS_MAX.saturating_sub(state.runs.len());

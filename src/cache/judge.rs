@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use http::{HeaderMap, HeaderName, StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 
 use super::Wanted;
 use crate::{
@@ -177,9 +177,10 @@ fn answers(asked: AskedRange, range: ByteRange, len: u64) -> bool {
 fn meta(want: &Wanted, arrived: &Arrived<'_>, len: Option<u64>) -> ObjectMeta {
     let mut stored = arrived.fields.clone();
     fields::prepare_stored(&mut stored, &ResponseDirectives::of(arrived.fields, want.policy.targeted));
-    for name in OWN_FIELDS {
-        stored.remove(name);
+    if arrived.status == StatusCode::PARTIAL_CONTENT {
+        stored.remove(header::CONTENT_RANGE);
     }
+    stored.remove(header::CONTENT_LENGTH);
     ObjectMeta {
         key: want.key.clone(),
         selecting: vary::selecting(arrived.fields, &want.fields),
@@ -203,6 +204,3 @@ fn is_page(fields: &HeaderMap) -> bool {
     let content_type = fields.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     content_type.get(..9).is_some_and(|head| head.eq_ignore_ascii_case(b"text/html"))
 }
-
-/// Written anew for every response, from what is known of the bytes.
-const OWN_FIELDS: [HeaderName; 3] = [header::CONTENT_LENGTH, header::CONTENT_RANGE, header::ACCEPT_RANGES];

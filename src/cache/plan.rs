@@ -15,14 +15,22 @@ pub(super) struct Pace {
 /// A request that is running: it still brings `at..end`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Running {
+    /// Where its window begins: what arrived since is there for readers, though perhaps not in the blob yet.
+    pub floor: u64,
     pub at: u64,
     /// `None`: until the body ends.
     pub end: Option<u64>,
 }
 
 impl Running {
+    /// What it still brings.
     fn rest(&self) -> Option<ByteRange> {
         ByteRange::new(self.at, self.end.unwrap_or(u64::MAX))
+    }
+
+    /// What need not be asked for because of it.
+    fn covered(&self) -> Option<ByteRange> {
+        ByteRange::new(self.floor, self.end.unwrap_or(u64::MAX))
     }
 }
 
@@ -58,7 +66,7 @@ pub(super) fn next_requests(wanted: ByteRange, missing: &[ByteRange], running: &
 
 /// Parts of `gap` that no running request brings.
 fn uncovered(gap: ByteRange, running: &[Running]) -> Vec<ByteRange> {
-    let covered: crate::piece::ExtentSet = running.iter().filter_map(Running::rest).collect();
+    let covered: crate::piece::ExtentSet = running.iter().filter_map(Running::covered).collect();
     covered.gaps(gap)
 }
 
@@ -74,6 +82,17 @@ mod tests {
 
     fn range(start: u64, end: u64) -> ByteRange {
         ByteRange::new(start, end).unwrap()
+    }
+
+    fn running(at: u64, end: Option<u64>) -> Running {
+        Running { floor: at, at, end }
+    }
+
+    #[test]
+    fn bytes_that_arrived_but_are_not_stored_yet_are_not_asked_for_again() {
+        let wanted = range(0, 3 * SEGMENT);
+        let runs = [Running { floor: 10, at: 500, end: Some(SEGMENT) }, running(SEGMENT, Some(2 * SEGMENT))];
+        assert_eq!(next_requests(wanted, &[range(10, 3 * SEGMENT)], &runs, PACE), []);
     }
 
     #[test]
@@ -97,24 +116,24 @@ mod tests {
     #[test]
     fn bytes_on_their_way_are_not_asked_for_again() {
         let wanted = range(0, 4 * SEGMENT);
-        let running = [Running { at: 0, end: None }];
-        assert_eq!(next_requests(wanted, &[wanted], &running, PACE), []);
-        let running = [Running { at: 10, end: Some(SEGMENT) }, Running { at: SEGMENT + 7, end: Some(2 * SEGMENT) }];
-        assert_eq!(next_requests(range(10, 4 * SEGMENT), &[range(10, 4 * SEGMENT)], &running, PACE), []);
+        let runs = [running(0, None)];
+        assert_eq!(next_requests(wanted, &[wanted], &runs, PACE), []);
+        let runs = [running(10, Some(SEGMENT)), running(SEGMENT + 7, Some(2 * SEGMENT))];
+        assert_eq!(next_requests(range(10, 4 * SEGMENT), &[range(10, 4 * SEGMENT)], &runs, PACE), []);
     }
 
     #[test]
     fn the_next_segment_starts_before_the_last_one_ends() {
-        let running = [Running { at: SEGMENT - 100, end: Some(SEGMENT) }];
+        let runs = [running(SEGMENT - 100, Some(SEGMENT))];
         let wanted = range(SEGMENT - 100, 9 * SEGMENT);
-        let asked = next_requests(wanted, &[wanted], &running, Pace { level: 1, ..PACE });
+        let asked = next_requests(wanted, &[wanted], &runs, Pace { level: 1, ..PACE });
         assert_eq!(asked, [range(SEGMENT, 2 * SEGMENT)]);
     }
 
     #[test]
     fn a_byte_that_nobody_brings_is_urgent_whatever_runs() {
-        let running = [Running { at: 50, end: Some(60) }, Running { at: 70, end: Some(1 << 30) }];
+        let runs = [running(50, Some(60)), running(70, Some(1 << 30))];
         let wanted = range(0, 40);
-        assert_eq!(next_requests(wanted, &[wanted], &running, PACE), [wanted]);
+        assert_eq!(next_requests(wanted, &[wanted], &runs, PACE), [wanted]);
     }
 }
