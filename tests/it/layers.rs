@@ -20,7 +20,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("listener", "sys metrics key classify transmit proxy"),
     ("admin", "metrics key digest object classify store upstream catalog cache jobs"),
     ("config", "metrics key store upstream catalog classify cache proxy jobs listener admin"),
-    ("app", "metrics key sys store upstream catalog classify cache proxy jobs listener admin config"),
+    ("app", "metrics key object sys store upstream catalog classify cache proxy jobs listener admin config"),
     ("demo", "metrics key digest piece classify proxy config app"),
 ];
 
