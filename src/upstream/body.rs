@@ -58,6 +58,7 @@ impl Body {
         Response::from_parts(head, body)
     }
 
+    /// Of what arrives here: `Length(0)` where there is no body, as under HEAD.
     pub fn framing(&self) -> Framing {
         self.framing
     }
@@ -84,7 +85,7 @@ impl Body {
     }
 
     fn broke(&mut self, error: &hyper::Error) -> Error {
-        let error = Error::Broken { upstream: (&*self.upstream.name).into(), reason: chain(error).into() };
+        let error = Error::Broken { upstream: self.upstream.label(), reason: chain(error).into() };
         self.give_up(error)
     }
 
@@ -100,7 +101,10 @@ impl http_body::Body for Body {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        if let Some(pause) = &mut self.pause {
+        // A debt left at the end is paid by whoever reads next.
+        if !self.inner.is_end_stream()
+            && let Some(pause) = &mut self.pause
+        {
             ready!(pause.as_mut().poll(cx));
             self.pause = None;
         }
@@ -121,7 +125,7 @@ impl http_body::Body for Body {
             }
             Poll::Pending => {
                 ready!(self.stall.poll(cx));
-                let stalled = Error::Stalled { upstream: (&*self.upstream.name).into(), after: self.stall.after };
+                let stalled = Error::Stalled { upstream: self.upstream.label(), after: self.stall.after };
                 Poll::Ready(Some(Err(self.give_up(stalled))))
             }
         }

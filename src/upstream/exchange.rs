@@ -15,22 +15,13 @@ use tokio::{
 use crate::upstream::{
     Shared,
     body::chain,
-    config::{Config, Connections},
     connection::{Connection, Outgoing, empty},
-    dial::Dialer,
     error::Error,
     health::Upstream,
-    pool::{Lease, Need, Pools, Use},
-    select::{self, Hierarchy, Hop},
+    pool::{Lease, Need, Use},
+    select::{self, Hop},
+    settings::Settings,
 };
-
-/// One configuration and what was made of it. Requests under way keep the one they began with.
-pub(super) struct Settings {
-    pub(super) config: Config,
-    pub(super) dialer: Dialer,
-    pub(super) hierarchy: Hierarchy,
-    pub(super) pools: Pools,
-}
 
 /// Why there is no response head.
 pub(super) struct Unanswered {
@@ -63,8 +54,8 @@ impl Shared {
     /// A connection to `hop`: an idle one that fits `need`, or a new one; waits for a place among those in use.
     pub(super) async fn lease(&self, settings: &Settings, hop: &Hop, use_: Use, need: Need) -> Result<Lease, Error> {
         let timeouts = &settings.config.timeouts;
-        let pool = settings.pools.of(&hop.endpoint, use_, connections(settings, &hop.upstream));
-        let busy = || Error::Busy { upstream: (&*hop.upstream.name).into(), limit: pool.limit() };
+        let pool = settings.pools.of(&hop.endpoint, use_, settings.connections(&hop.upstream));
+        let busy = || Error::Busy { upstream: hop.upstream.label(), limit: pool.limit() };
         let place = pool.place(timeouts.busy).await.ok_or_else(busy)?;
         if self.is_closed() {
             return Err(Error::Closed);
@@ -73,7 +64,7 @@ impl Shared {
             return Ok(Lease::new(connection, pool, place, true));
         }
         let connected = settings.dialer.dial(&hop.endpoint, &hop.upstream.name).await?;
-        let broken = |error: hyper::Error| Error::Broken { upstream: (&*hop.upstream.name).into(), reason: chain(&error).into() };
+        let broken = |error: hyper::Error| Error::Broken { upstream: hop.upstream.label(), reason: chain(&error).into() };
         let connection = Connection::open(connected, &hop.upstream.meters).await.map_err(broken)?;
         Ok(Lease::new(connection, pool, place, false))
     }
@@ -85,15 +76,14 @@ impl Shared {
         let hop = select::door(upstream, definition);
         let connected = settings.dialer.dial(&hop.endpoint, &upstream.name).await?;
         let Some(path) = &definition.probe else { return Ok(()) };
-        let broken = |error: hyper::Error| Error::Broken { upstream: (&*upstream.name).into(), reason: chain(&error).into() };
+        let broken = |error: hyper::Error| Error::Broken { upstream: upstream.label(), reason: chain(&error).into() };
         let mut connection = Connection::open(connected, &upstream.meters).await.map_err(broken)?;
         let host = definition.host.as_deref().map_or_else(|| definition.url.authority(), str::to_owned);
         let request = Request::get(&**path).header(HOST, host).body(empty());
-        let request =
-            request.map_err(|error| Error::Request { upstream: (&*upstream.name).into(), reason: error.to_string().into() })?;
+        let request = request.map_err(|error| Error::Request { upstream: upstream.label(), reason: error.to_string().into() })?;
         let response = connection.send(request).await.map_err(|error| broken(error.into_error()))?;
         match response.status() {
-            status if status.is_server_error() => Err(Error::Refused { upstream: (&*upstream.name).into(), status }),
+            status if status.is_server_error() => Err(Error::Refused { upstream: upstream.label(), status }),
             _ => Ok(()),
         }
     }
@@ -112,7 +102,7 @@ pub(super) async fn send(
     progress.moved();
     match in_time(lease.connection().send(request), progress, patience).await {
         None => {
-            let error = Error::FirstByteTimeout { upstream: (&*upstream.name).into(), after: patience };
+            let error = Error::FirstByteTimeout { upstream: upstream.label(), after: patience };
             Err(unanswered(error, None))
         }
         Some(Err(mut error)) => {
@@ -121,7 +111,7 @@ pub(super) async fn send(
         }
         Some(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             let reason = "switches protocols although nobody asked".into();
-            Err(unanswered(Error::Protocol { upstream: (&*upstream.name).into(), reason }, None))
+            Err(unanswered(Error::Protocol { upstream: upstream.label(), reason }, None))
         }
         Some(Ok(response)) => {
             upstream.answer(response.status(), progress.last().elapsed());
@@ -150,7 +140,7 @@ async fn in_time<T>(
 }
 
 fn typed(upstream: &Upstream, error: &hyper::Error) -> Error {
-    let (upstream, reason) = ((&*upstream.name).into(), chain(error).into());
+    let (upstream, reason) = (upstream.label(), chain(error).into());
     if error.is_parse() {
         Error::Protocol { upstream, reason }
     } else if error.is_user() {
@@ -158,9 +148,4 @@ fn typed(upstream: &Upstream, error: &hyper::Error) -> Error {
     } else {
         Error::Broken { upstream, reason }
     }
-}
-
-fn connections(settings: &Settings, upstream: &Upstream) -> Connections {
-    let own = upstream.definition.as_ref().and_then(|definition| definition.connections);
-    own.unwrap_or(settings.config.connections)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderValue, Request, header::HOST, uri::Uri};
+use http::{HeaderValue, Request, StatusCode, header::HOST, uri::Uri};
 use http_body_util::BodyExt;
 use tokio::time::{sleep, timeout};
 
@@ -11,11 +11,12 @@ use crate::upstream::{
     config::Kind,
     connection::{Outgoing, empty},
     error::Error,
-    exchange::{Progress, Settings, send},
+    exchange::{Progress, send},
     health::jittered,
     pool::{Need, Use},
     redirect,
     select::{Form, Hop},
+    settings::Settings,
 };
 
 impl Shared {
@@ -48,13 +49,13 @@ impl Shared {
             // With somebody else to ask, asking is quicker than waiting for this one to recover.
             let attempts_max = if is_last { ATTEMPTS_MAX } else { 1 };
             match self.fetch_from(settings, hop, ask, attempts_max).await {
-                Ok(fetched) => match judge(hop, fetched, is_last) {
-                    Ok(answer) => return Ok(answer),
-                    Err(error) => {
-                        hop.upstream.fail(&error);
-                        failure = Some(error);
-                    }
-                },
+                Ok(fetched) if is_answer(hop, fetched.response.status(), is_last) => return Ok(fetched),
+                Ok(fetched) => {
+                    let error = Error::Refused { upstream: hop.upstream.label(), status: fetched.response.status() };
+                    hop.upstream.fail(&error);
+                    failure = Some(error);
+                    drain(fetched.response.into_body()).await;
+                }
                 // Our own limits: going round a parent because of them would fetch the same bytes over the WAN once more.
                 Err(error @ (Error::Busy { .. } | Error::Exhausted { .. } | Error::Closed | Error::Request { .. })) => {
                     return Err(error);
@@ -103,22 +104,20 @@ impl Shared {
 }
 
 /// Whether what a hop said is the answer, or somebody else may do better.
-fn judge(hop: &Hop, fetched: Fetched, is_last: bool) -> Result<Fetched, Error> {
-    let status = fetched.response.status();
-    let is_answer = match (hop.upstream.kind(), status.as_u16()) {
+fn is_answer(hop: &Hop, status: StatusCode, is_last: bool) -> bool {
+    match (hop.upstream.kind(), status.as_u16()) {
         // 403 and 508: not its business. The last word of the last parent stands: it may well be the origin's own, passed on.
         (Kind::Parent, 403) => is_last,
         (Kind::Parent, 502..=504 | 508) => false,
         // What the authority says about itself is for the cache to judge, unless another server has the same content.
         (Kind::Origin, 502..=504) => is_last,
         _ => true,
-    };
-    if is_answer { Ok(fetched) } else { Err(Error::Refused { upstream: (&*hop.upstream.name).into(), status }) }
+    }
 }
 
 /// The request as `hop` wants it.
 fn request(hop: &Hop, ask: &Ask) -> Result<Request<Outgoing>, Error> {
-    let invalid = |reason: String| Error::Request { upstream: (&*hop.upstream.name).into(), reason: reason.into() };
+    let invalid = |reason: String| Error::Request { upstream: hop.upstream.label(), reason: reason.into() };
     let origin = &ask.target.origin;
     let authority = hop.host.as_deref().map_or_else(|| origin.authority(), str::to_owned);
     let uri: Uri = match hop.form {
@@ -144,7 +143,7 @@ fn may_pass(error: &Error) -> bool {
     matches!(error, Error::Connect { .. } | Error::Broken { .. })
 }
 
-/// Reads the few bytes under a redirect, so that its connection serves the next one; gives up on more.
+/// Reads the few bytes under a redirect or a refusal, so that the connection serves the next request; gives up on more.
 async fn drain(mut body: Body) {
     let all = async {
         let mut left = DRAIN_MAX;

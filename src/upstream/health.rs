@@ -69,6 +69,11 @@ impl Upstream {
         Self { name, definition, meters, budget, received, rules, condition, ejected }
     }
 
+    /// The name as errors carry it.
+    pub(super) fn label(&self) -> Box<str> {
+        (&*self.name).into()
+    }
+
     pub(super) fn kind(&self) -> Kind {
         self.definition.as_ref().map_or(Kind::Origin, |definition| definition.kind)
     }

@@ -13,6 +13,7 @@ mod pool;
 mod redirect;
 mod relay;
 mod select;
+mod settings;
 #[cfg(test)]
 mod tests;
 
@@ -35,14 +36,7 @@ pub use self::{
     dial::{Dial, Stream},
     error::{ConfigError, Error},
 };
-use self::{
-    dial::{Dialer, Network},
-    exchange::{Progress, Settings},
-    health::Upstream,
-    pool::{Pools, Slot},
-    relay::Upload,
-    select::Hierarchy,
-};
+use self::{exchange::Progress, health::Upstream, pool::Slot, relay::Upload, select::Hierarchy, settings::Settings};
 use crate::{key::Origin, metrics};
 
 /// Where a request is meant to go.
@@ -265,31 +259,6 @@ impl Shared {
             connections_idle,
             received_bytes: upstream.received_bytes(),
         }
-    }
-}
-
-impl Settings {
-    /// `old`: the upstreams so far, whose health and counters are kept where their definition did not change.
-    fn new(
-        config: Config,
-        dial: Option<Arc<dyn Dial>>,
-        old: Hierarchy,
-        metrics: &metrics::Upstream,
-    ) -> Result<Self, ConfigError> {
-        config.check()?;
-        let dial = match dial {
-            Some(dial) => dial,
-            None => Arc::new(Network::new(&config.resolver)?),
-        };
-        let dialer = Dialer::new(&config, dial)?;
-        let configured = health::carried_over(&config, &old.configured, metrics);
-        let hierarchy = Hierarchy::new(configured, old.unconfigured);
-        Ok(Self { config, dialer, hierarchy, pools: Pools::default() })
-    }
-
-    fn trusts_like(&self, other: &Self) -> bool {
-        let (a, b) = (&self.config, &other.config);
-        a.ca_files == b.ca_files && a.system_roots == b.system_roots && a.own == b.own && a.resolver == b.resolver
     }
 }
 

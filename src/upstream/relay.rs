@@ -22,9 +22,10 @@ use crate::upstream::{
     connection::{Connection, Outgoing, empty},
     dial::Endpoint,
     error::Error,
-    exchange::{Progress, Settings, Unanswered, send},
+    exchange::{Progress, Unanswered, send},
     pool::{Lease, Need, Slot, Use},
     select::{Form, Hop},
+    settings::Settings,
 };
 
 impl Shared {
@@ -43,12 +44,11 @@ impl Shared {
             // Until a connection stands nothing was sent: another server may still be asked.
             let lease = match self.pass_lease(&settings, hop, need, bound).await {
                 Ok(lease) => lease,
-                Err(error @ (Error::Busy { .. } | Error::Exhausted { .. } | Error::Closed)) => {
-                    hop.upstream.fail(&error);
-                    return Err(error);
-                }
                 Err(error) => {
                     hop.upstream.fail(&error);
+                    if matches!(error, Error::Busy { .. } | Error::Exhausted { .. } | Error::Closed) {
+                        return Err(error);
+                    }
                     failure = Some(error);
                     continue;
                 }
@@ -166,7 +166,7 @@ fn prepare(request: &mut Request<Outgoing>) {
 
 /// Writes request target and `Host` as `hop` wants them. The client's own `Host` is kept: WSUS builds URLs from it.
 fn address(request: &mut Request<Outgoing>, hop: &Hop, target: &Target) -> Result<(), Error> {
-    let invalid = |reason: String| Error::Request { upstream: (&*hop.upstream.name).into(), reason: reason.into() };
+    let invalid = |reason: String| Error::Request { upstream: hop.upstream.label(), reason: reason.into() };
     let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
     let uri: Result<Uri, _> = match hop.form {
         Form::Origin => path.parse(),
@@ -183,14 +183,16 @@ fn address(request: &mut Request<Outgoing>, hop: &Hop, target: &Target) -> Resul
 
 /// NTLM and Negotiate authenticate the connection, not the request (RFC 4559 §6).
 fn is_connection_bound(fields: &HeaderMap, name: HeaderName) -> bool {
-    let schemes = fields.get_all(name).into_iter().filter_map(|value| value.as_bytes().split(|b| *b == b' ').next());
-    schemes.into_iter().any(|scheme| scheme.eq_ignore_ascii_case(b"NTLM") || scheme.eq_ignore_ascii_case(b"Negotiate"))
+    let mut schemes = fields.get_all(name).into_iter().filter_map(|value| value.as_bytes().split(|b| *b == b' ').next());
+    schemes.any(|scheme| scheme.eq_ignore_ascii_case(b"NTLM") || scheme.eq_ignore_ascii_case(b"Negotiate"))
 }
 
 fn asks_to_authenticate(response: &Response<Incoming>) -> bool {
-    let status = response.status();
-    let challenge = if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED { PROXY_AUTHENTICATE } else { WWW_AUTHENTICATE };
-    (status == StatusCode::UNAUTHORIZED || challenge == PROXY_AUTHENTICATE) && is_connection_bound(response.headers(), challenge)
+    match response.status() {
+        StatusCode::UNAUTHORIZED => is_connection_bound(response.headers(), WWW_AUTHENTICATE),
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => is_connection_bound(response.headers(), PROXY_AUTHENTICATE),
+        _ => false,
+    }
 }
 
 /// A request body that tells when it moves.

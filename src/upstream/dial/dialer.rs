@@ -179,7 +179,8 @@ impl Dialer {
 /// Whether a connection failed for want of something on this machine: no upstream is to blame for that.
 fn is_ours(error: &io::Error) -> bool {
     use rustix::io::Errno;
-    let ours = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
+    // Not EADDRNOTAVAIL: that is also what a machine without IPv6 says about an IPv6 address.
+    let ours = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     error.raw_os_error().is_some_and(|code| ours.iter().any(|errno| errno.raw_os_error() == code))
 }
 

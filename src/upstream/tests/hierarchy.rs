@@ -35,8 +35,18 @@ async fn a_parent_that_cannot_or_will_not_is_passed_over() {
     for status in ["403 Forbidden", "502 Bad Gateway", "503 Service Unavailable", "504 Gateway Timeout", "508 Loop Detected"] {
         let (world, parent, _) = family(answer(status, "", ""));
         assert_eq!(fetched(&world.start(), get("http://dl.test", "/")).await.unwrap(), "origin's", "{status}");
-        assert_eq!(parent.requests(), 1);
+        assert_eq!((parent.requests(), parent.connections()), (1, 1));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_do_not_cost_the_connection_to_the_parent() {
+    let (world, parent, _) = family(answer("403 Forbidden", "", "not mine"));
+    let upstreams = world.start();
+    for _ in 0..3 {
+        assert_eq!(fetched(&upstreams, get("http://dl.test", "/")).await.unwrap(), "origin's");
+    }
+    assert_eq!((parent.requests(), parent.connections()), (3, 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,11 +2,13 @@
 
 use std::net::IpAddr;
 
+use http::Request;
+use http_body_util::Full;
 use tokio::net::TcpListener;
 
 use super::*;
 use crate::upstream::{
-    self, Resolver,
+    self, Bound, Resolver,
     dial::{Dial, Network},
 };
 
@@ -59,6 +61,18 @@ async fn an_idle_connection_that_the_peer_closed_is_seen_by_looking_not_by_faili
         assert_eq!(fetched(&upstreams, get("http://dl.test", "/")).await.unwrap(), "x");
     }
     assert_eq!((log.connections(), log.requests()), (3, 3));
+}
+
+#[tokio::test]
+async fn no_post_is_lost_to_a_server_that_closes_after_each_answer() {
+    let (log, config) = loopback(|_| Reply::SendAndClose(ok("x"))).await;
+    let upstreams = upstream::new(config, Metrics::new().upstream).unwrap();
+    for _ in 0..20 {
+        let request = Request::post("/").header("content-length", "4").body(Full::from("soap")).unwrap();
+        let response = upstreams.relay(&target("http://dl.test"), request, &mut Bound::default()).await.unwrap();
+        assert_eq!(text(response).await.unwrap(), "x");
+    }
+    assert_eq!(log.requests(), 20);
 }
 
 #[tokio::test]
