@@ -6,7 +6,7 @@ use crate::{
     classify::Door,
     config::{
         Draft,
-        problem::{At, Complaints},
+        problem::{At, Complaints, Place},
         sections, upstreams,
     },
     upstream::Kind,
@@ -38,6 +38,8 @@ fn addresses(draft: &Draft, complaints: &Complaints<'_>) {
     let all: Vec<&At<SocketAddr>> = sockets.chain(&draft.admin_listen).collect();
     for (nth, one) in all.iter().enumerate() {
         if let Some(first) = all[..nth].iter().find(|first| collide(first.value, one.value)) {
+            // Not the default is wrong, but what was written against it.
+            let (one, first) = if matches!(one.place, Place::BuiltIn(_)) { (*first, *one) } else { (*one, *first) };
             let what = format!("{} is taken already by {}", one.value, first.value);
             complaints.add(&one.place, what, "use another address or port ([::] stands for all IPv4 and IPv6 addresses)");
         }

@@ -119,7 +119,7 @@ impl Config {
     pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
         let addresses = |config: &Self| config.listener.sockets.iter().map(|socket| socket.address).collect::<Vec<_>>();
         let differs = [
-            ("listen.address", addresses(self) != addresses(new)),
+            ("listen", addresses(self) != addresses(new)),
             ("limits", format!("{:?}", self.listener.limits) != format!("{:?}", new.listener.limits)),
             ("store", format!("{:?}", self.store) != format!("{:?}", new.store)),
             ("admin", self.admin != new.admin),
@@ -164,7 +164,7 @@ struct Draft {
 impl Draft {
     fn new() -> Self {
         let config = built_in();
-        let admin = config.admin.listen.iter().map(|address| At { value: *address, place: Place::Flag("--admin") });
+        let admin = config.admin.listen.iter().map(|address| At { value: *address, place: Place::BuiltIn("admin.listen") });
         Self {
             admin_listen: admin.collect(),
             config,
@@ -190,7 +190,7 @@ impl Draft {
         for section in root.sections("upstream") {
             self.upstreams.extend(Upstream::read(section, &mut self.files));
         }
-        origins::read(root.section("origins"), &mut self.config.policy);
+        origins::read(root.section("origins"), self);
         sections::store(root.section("store"), self);
         sections::fill(root.section("fill"), &mut self.config.cache);
         sections::limits(root.section("limits"), &mut self.config);
@@ -206,7 +206,7 @@ impl Draft {
     fn assemble(mut self, complaints: &Complaints<'_>, checks: Checks) -> Config {
         if self.listens.is_empty() {
             self.listens
-                .push(Listen::standard(SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 8080)), Place::Flag("--listen")));
+                .push(Listen::standard(SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 8080)), Place::BuiltIn("listen")));
         }
         let site_doors: Vec<_> = self.upstreams.iter().filter_map(Upstream::door).collect();
         self.listens.iter_mut().for_each(|listen| listen.open_doors(&site_doors));

@@ -2,7 +2,7 @@
 
 use crate::{
     classify::{Config, Group, HostPattern},
-    config::read::Section,
+    config::{Draft, read::Section},
 };
 
 /// The doors' rules without a file.
@@ -22,13 +22,18 @@ pub(super) fn built_in() -> Config {
     }
 }
 
-pub(super) fn read(section: Section<'_>, policy: &mut Config) {
+pub(super) fn read(section: Section<'_>, draft: &mut Draft) {
+    let policy = &mut draft.config.policy;
     section.set("builtin", &mut policy.builtin);
     section.set("allow", &mut policy.allow);
     section.set("connect_ports", &mut policy.connect_ports);
     read_aliases(section.section("aliases"), policy);
     for (name, hosts) in section.section("groups").entries::<Vec<HostPattern>>() {
         policy.groups.push(Group { name: name.value.into(), hosts });
+    }
+    for ca in section.files("ca_files") {
+        draft.files.push(ca.clone());
+        draft.config.upstream.ca_files.push(ca.value);
     }
     section.finish();
 }

@@ -48,6 +48,8 @@ pub(super) enum Place {
     /// Bytes of the file, and the key in full.
     File(Range<usize>, String),
     Flag(&'static str),
+    /// Nowhere: the default of this key.
+    BuiltIn(&'static str),
 }
 
 /// A value, and where it was written.
@@ -90,8 +92,11 @@ impl<'a> Complaints<'a> {
                 let place = Some(line_and_column(self.text, span.start));
                 (span.start, Problem { source: self.file.to_owned(), place, key: key.clone(), what, remedy })
             }
-            Place::Flag(flag) => {
-                (usize::MAX, Problem { source: "command line".to_owned(), place: None, key: (*flag).to_owned(), what, remedy })
+            Place::Flag(key) => {
+                (usize::MAX, Problem { source: "command line".to_owned(), place: None, key: (*key).to_owned(), what, remedy })
+            }
+            Place::BuiltIn(key) => {
+                (usize::MAX, Problem { source: "default".to_owned(), place: None, key: (*key).to_owned(), what, remedy })
             }
         };
         self.found.borrow_mut().push((order, problem));

@@ -87,11 +87,16 @@ impl<'a> Section<'a> {
 
     /// A path; relative ones start at the file's directory.
     pub(super) fn file(&self, key: &'static str) -> Option<At<PathBuf>> {
-        self.get(key).map(|at| self.from_base(at))
+        self.get(key).map(|at| self.resolve(at))
     }
 
     pub(super) fn need_file(&self, key: &'static str) -> Option<At<PathBuf>> {
-        self.need(key).map(|at| self.from_base(at))
+        self.need(key).map(|at| self.resolve(at))
+    }
+
+    pub(super) fn files(&self, key: &'static str) -> Vec<At<PathBuf>> {
+        let Some(At { value, place }) = self.get::<Vec<PathBuf>>(key) else { return Vec::new() };
+        value.into_iter().map(|value| self.resolve(At { value, place: place.clone() })).collect()
     }
 
     /// The same for a value that is a path or one of these words, which are `Err`.
@@ -100,11 +105,11 @@ impl<'a> Section<'a> {
         if words.contains(&&*value) {
             return Some(At { value: Err(value), place });
         }
-        let At { value, place } = self.from_base(At { value: PathBuf::from(value), place });
+        let At { value, place } = self.resolve(At { value: PathBuf::from(value), place });
         Some(At { value: Ok(value), place })
     }
 
-    fn from_base(&self, At { value, place }: At<PathBuf>) -> At<PathBuf> {
+    fn resolve(&self, At { value, place }: At<PathBuf>) -> At<PathBuf> {
         At { value: self.base.map_or(value.clone(), |base| base.join(&value)), place }
     }
 

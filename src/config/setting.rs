@@ -177,6 +177,9 @@ fn network(text: &str) -> Result<IpNet, String> {
 
 /// An address in brackets or not, or a pattern of names; with a port or without.
 pub(super) fn origin_pattern(text: &str) -> Result<OriginPattern, String> {
+    if text.contains('/') {
+        return Err(format!("{text:?} is more than a host"));
+    }
     let (name, port) = match text.rsplit_once(':') {
         Some((name, port)) if !name.contains(':') || name.ends_with(']') => {
             let port: u16 = parse(port, "no port")?;
