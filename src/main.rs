@@ -3,8 +3,9 @@
 use std::{
     io::{self, Write},
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
 };
 
 use anyhow::Context;
@@ -17,6 +18,7 @@ use weir::{
     app,
     config::{self, Config, Flags, Sources},
     demo,
+    store::{self, RealDisk},
 };
 
 /// Faster than the system's where many threads allocate small things at once, which is what requests do.
@@ -70,6 +72,18 @@ enum Verb {
     Reload {
         #[command(flatten)]
         at: AdminArgs,
+    },
+    /// Check a store that no weir uses: every stored byte against its checksum
+    Fsck {
+        /// Drop what is bad; it is fetched anew when somebody asks for it
+        #[arg(long)]
+        repair: bool,
+        /// The configuration file that names the store
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// The data directory [default: weir-data]
+        #[arg(long, value_name = "DIRECTORY")]
+        data: Option<PathBuf>,
     },
     /// Say which version this is
     Version,
@@ -133,7 +147,7 @@ struct AdminArgs {
     data: Option<PathBuf>,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 it failed, or the demonstration broke a promise; 64 wrong usage; 69 no weir \
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 it failed, fsck found damage, or the demonstration broke a promise; 64 wrong usage; 69 no weir \
                           answers; 78 the configuration has problems.";
 const USAGE: u8 = 64;
 const UNAVAILABLE: u8 = 69;
@@ -158,6 +172,10 @@ fn main() -> ExitCode {
         Verb::Purge { what, dry_run, at } => ask(at, Command::Purge(Purge { what: what.what(), dry_run })),
         Verb::Pin { url, undo, at } => ask(at, Command::Pin(Pin { url, pinned: !undo })),
         Verb::Reload { at } => ask(at, Command::Reload),
+        Verb::Fsck { repair, config, data } => {
+            let sources = Sources { file: config, flags: Flags { data, ..Flags::default() } };
+            with_config(sources, |config, _| fsck(&config.store.directory, repair))
+        }
         Verb::Version => {
             println!("weir {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
@@ -187,6 +205,16 @@ fn run_demo(options: &demo::Options) -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) => finish(Err(error)),
     }
+}
+
+fn fsck(directory: &Path, repair: bool) -> ExitCode {
+    let disk: Arc<dyn store::Disk> = Arc::new(RealDisk);
+    let report = match store::fsck(directory, &disk, repair) {
+        Ok(report) => report,
+        Err(error) => return finish(Err(error.into())),
+    };
+    println!("{report}");
+    if report.is_clean() || report.repaired { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Asks the running weir, and writes what it says.

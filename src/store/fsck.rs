@@ -1,6 +1,6 @@
 //! The check of a store that is not in use: every indexed byte against its checksum, every file against the index.
 
-use std::{collections::HashSet, io, path::Path, sync::Arc};
+use std::{collections::HashSet, fmt, io, path::Path, sync::Arc};
 
 use crate::{
     object::BlobId,
@@ -47,6 +47,26 @@ impl Report {
     pub fn is_clean(&self) -> bool {
         let wrong = self.bad_rows + self.bad_extents + self.missing_files + self.long_files;
         wrong == 0 && self.index_unreadable.is_none()
+    }
+}
+
+impl fmt::Display for Report {
+    /// One line for what was looked at, and one for each kind of damage.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} responses, {} contents, {} bytes compared", self.objects, self.blobs, self.bytes)?;
+        if let Some(reason) = &self.index_unreadable {
+            write!(f, "\nthe index is unreadable: {reason}")?;
+        }
+        let found = [
+            ("rows of the index are bad", self.bad_rows),
+            ("extents do not match their checksum", self.bad_extents),
+            ("contents have no file", self.missing_files),
+            ("files are longer than their content", self.long_files),
+            ("responses or contents stand alone (the next start removes them)", self.unreferenced),
+            ("files are in no index (the next start removes them)", self.orphans),
+        ];
+        found.iter().filter(|(_, count)| *count > 0).try_for_each(|(what, count)| write!(f, "\n{count} {what}"))?;
+        if self.repaired { write!(f, "\nwhat was bad is dropped") } else { Ok(()) }
     }
 }
 
