@@ -1,8 +1,6 @@
 //! `weir serve` from the first moment to the last: start, announce, obey signals, drain.
 
-use std::time::Duration;
-
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{App, Error};
 use crate::{
@@ -39,7 +37,8 @@ async fn obey(app: &App, reopen: impl Fn()) -> Result<(), Error> {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => reload(app, &mut hangup).await,
+            // A signal that comes meanwhile leads to another reload: what it is about may be newer than what was read.
+            _ = hangup.recv() => reload(app).await,
             _ = user.recv() => {
                 app.parts.log.reopen();
                 reopen();
@@ -48,14 +47,12 @@ async fn obey(app: &App, reopen: impl Fn()) -> Result<(), Error> {
     }
 }
 
-async fn reload(app: &App, hangup: &mut Signal) {
+async fn reload(app: &App) {
     tell(State::Reloading);
     let parts = app.parts.clone();
     // Reads files; its outcome is logged and counted where it is known.
     _ = tokio::task::spawn_blocking(move || parts.reload()).await;
     tell(State::Ready);
-    // Signals that came meanwhile asked for what was just done.
-    while tokio::time::timeout(Duration::ZERO, hangup.recv()).await.is_ok() {}
 }
 
 fn tell(state: State) {
