@@ -21,6 +21,7 @@ async fn the_delivery_door_serves_what_cache_host_origin_names() {
 
     let first = weir.download("weir.branch", &url, &[("User-Agent", "Microsoft-Delivery-Optimization/10.1")], &content).await;
     assert!(first.is_all_of(&content) && !first.is_hit(), "{first:?}");
+    weir.settled().await;
     let second =
         weir.download("weir.branch", &url, &[("Content-Length", "0"), ("Range", "bytes=1048576-2097151")], &content).await;
     assert!(second.status == 206 && second.is_right(MIB) && second.is_hit(), "{second:?}");
@@ -80,6 +81,7 @@ async fn transparent_and_forward_share_what_one_of_them_fetched() {
 
     let transparent = weir.get("cdn.test", "/a.cab").await;
     assert!(transparent.is_whole(&content.all()) && !transparent.is_hit());
+    weir.settled().await;
     let forward = weir.get("cdn.test", "http://cdn.test/a.cab").await;
     assert!(forward.is_whole(&content.all()) && forward.is_hit(), "{:?}", forward.head);
     assert_eq!(origin.requests("/a.cab"), 1);
@@ -96,6 +98,7 @@ async fn an_answer_says_where_it_came_from() {
     let miss = weir.get("cdn.test", "/a.cab").await;
     assert!(miss.field("cache-status").unwrap().contains("fwd=uri-miss"), "{:?}", miss.head);
     assert!(miss.field("via").unwrap().starts_with("1.1 "), "{:?}", miss.head);
+    weir.settled().await;
     let hit = weir.get("cdn.test", "/a.cab").await;
     assert!(hit.is_hit() && hit.field("via").is_some(), "{:?}", hit.head);
     assert!(hit.field("age").unwrap().parse::<u64>().unwrap() >= 5, "the age it came with counts: {:?}", hit.head);
@@ -115,6 +118,7 @@ async fn the_reverse_door_serves_any_host_from_its_upstream() {
         let reply = weir.get(host, "/debian/pool/a.deb").await;
         assert!(reply.is_whole(&content.all()), "{reply:?}");
         assert_eq!(reply.is_hit(), hit, "{host}");
+        weir.settled().await;
     }
     assert_eq!(origin.requests("/debian/pool/a.deb"), 1);
 }
@@ -133,6 +137,7 @@ async fn the_wsus_door_caches_content_and_passes_services() {
     let weir = proxy().wsus(&origin).start().await;
 
     assert!(weir.get("wsus:8530", &path).await.is_whole(&content.all()));
+    weir.settled().await;
     let again = weir.get("wsus:8530", &path).await;
     assert!(again.is_whole(&content.all()) && again.is_hit(), "{:?}", again.head);
     let lower = weir.get("wsus:8530", &path.to_lowercase()).await;

@@ -98,7 +98,7 @@ async fn a_small_fill_goes_on_when_its_last_reader_leaves() {
     client.abort();
     eventually("weir notices", || async { (weir.metric("weir_client_aborts_total", &[]).await >= 1.0).then_some(()) }).await;
     gate.open();
-    eventually("the fill ends", || async { (weir.metric("weir_fills_running", &[]).await == 0.0).then_some(()) }).await;
+    weir.settled().await;
     let later = weir.download("cdn.test", "/a", &[], &content).await;
     assert!(later.is_all_of(&content) && later.is_hit(), "{later:?}");
     assert_eq!(origin.sent("/a"), content.len());
@@ -116,7 +116,7 @@ async fn a_large_fill_ends_when_its_last_reader_leaves_and_keeps_what_it_has() {
         got += client.some(&mut framing).await.expect("more bytes").len() as u64;
     }
     client.abort();
-    eventually("the fill ends", || async { (weir.metric("weir_fills_running", &[]).await == 0.0).then_some(()) }).await;
+    weir.settled().await;
     assert!(origin.sent("/a") < 100 * MIB, "{} bytes for nobody", origin.sent("/a"));
     let kept = weir.get_with("cdn.test", "/a", &[("Range", "bytes=0-1048575")]).await;
     assert!(kept.is_hit() && kept.is_whole(&content.bytes(0, MIB)), "{:?}", kept.head);
@@ -264,6 +264,7 @@ async fn equal_content_under_two_names_is_stored_once() {
         (weir.metric("weir_store_deduplicated_bytes_total", &[]).await >= content.len() as f64).then_some(())
     })
     .await;
+    weir.settled().await;
     for path in ["/a", "/b"] {
         let again = weir.download("cdn.test", path, &[], &content).await;
         assert!(again.is_all_of(&content) && again.is_hit(), "{path}");
@@ -297,6 +298,7 @@ async fn a_fill_bound_turns_into_503_not_into_waiting_forever() {
         let mut client = weir.client().await;
         client.ask("GET", &path, &[("Host", "cdn.test")]).await;
         clients.push(client);
+        gate.reached_by(clients.len().min(2)).await;
     }
     let waited = std::time::Instant::now();
     let head = clients[2].head().await.unwrap();

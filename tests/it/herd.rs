@@ -15,7 +15,7 @@ async fn two_hundred_clients_of_one_cold_object_cost_one_download() {
     let content = Content::new("herd", 64 * MIB);
     let (origin, gate) = (Origin::start().await, Gate::closed());
     // Held inside the third piece: whoever has a byte now got it before that piece was sent.
-    origin.serve("/a", Resource::new(&content).held_from(2 * MIB + MIB / 2, &gate));
+    origin.serve("/image.iso", Resource::new(&content).held_from(2 * MIB + MIB / 2, &gate));
     let weir = proxy().upstream("cdn.test", &origin).start().await;
 
     let begun = Arc::new(AtomicUsize::new(0));
@@ -24,7 +24,7 @@ async fn two_hundred_clients_of_one_cold_object_cost_one_download() {
         let (begun, content, doors) = (begun.clone(), content.clone(), weir.doors());
         clients.spawn(async move {
             let mut client = Client::connect(doors).await;
-            client.ask("GET", "/a", &[("Host", "cdn.test")]).await;
+            client.ask("GET", "/image.iso", &[("Host", "cdn.test")]).await;
             let head = client.head().await.expect("a head");
             let mut framing = head.framing(Framing::Close);
             let first = client.some(&mut framing).await.expect("first bytes");
@@ -45,11 +45,11 @@ async fn two_hundred_clients_of_one_cold_object_cost_one_download() {
         async move { all.then_some(()) }
     })
     .await;
-    assert!(origin.sent("/a") < 3 * MIB);
+    assert!(origin.sent("/image.iso") < 3 * MIB);
     gate.open();
     let lens = clients.join_all().await;
     assert!(lens.iter().all(|len| *len == content.len()));
-    assert!(origin.sent("/a") <= content.len() * 101 / 100, "{} bytes from the origin", origin.sent("/a"));
+    assert!(origin.sent("/image.iso") <= content.len() * 101 / 100, "{} bytes from the origin", origin.sent("/image.iso"));
     assert!(weir.metric("weir_collapsed_total", &[]).await >= 199.0, "the others joined");
 }
 
@@ -58,7 +58,7 @@ async fn eight_clients_fetching_shuffled_pieces_cost_one_download() {
     const SEED: u64 = 20_260_113;
     let content = Content::new("shuffled", 32 * MIB + 12_345);
     let origin = Origin::start().await;
-    origin.serve("/a", Resource::new(&content));
+    origin.serve("/image.iso", Resource::new(&content));
     let weir = proxy().upstream("cdn.test", &origin).start().await;
 
     let received = Arc::new(AtomicU64::new(0));
@@ -74,7 +74,7 @@ async fn eight_clients_fetching_shuffled_pieces_cost_one_download() {
                     let (start, end) = (piece * MIB, content.len().min((piece + 1) * MIB));
                     let range = format!("bytes={start}-{}", end - 1);
                     let fields = [("Host", "cdn.test"), ("Content-Length", "0"), ("Range", &range)];
-                    let got = client.download("/a", &fields, &content).await;
+                    let got = client.download("/image.iso", &fields, &content).await;
                     assert!(got.status == 206 && got.is_right(end - start), "seed {SEED}, piece {piece}: {got:?}");
                     received.fetch_add(got.len, Ordering::Relaxed);
                 }
@@ -83,5 +83,5 @@ async fn eight_clients_fetching_shuffled_pieces_cost_one_download() {
     }
     connections.join_all().await;
     assert_eq!(received.load(Ordering::Relaxed), 8 * content.len());
-    assert!(origin.sent("/a") <= content.len() * 101 / 100, "{} bytes from the origin", origin.sent("/a"));
+    assert!(origin.sent("/image.iso") <= content.len() * 101 / 100, "{} bytes from the origin", origin.sent("/image.iso"));
 }

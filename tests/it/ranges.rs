@@ -26,6 +26,7 @@ impl Scene {
     async fn warm() -> Self {
         let scene = Self::new().await;
         assert!(scene.weir.download("cdn.test", "/a", &[], &scene.content).await.is_all_of(&scene.content));
+        scene.weir.settled().await;
         scene
     }
 
@@ -225,6 +226,7 @@ async fn parts_that_different_clients_asked_for_are_joined_without_asking_again(
     for range in ["bytes=0-1048575", "bytes=2097152-3145727", "bytes=1048576-2097151"] {
         assert_eq!(scene.get("/a", &[("Range", range)]).await.status, 206);
     }
+    scene.weir.settled().await;
     let across = scene.get("/a", &[("Range", "bytes=1000000-2500000")]).await;
     assert!(across.is_hit() && across.is_whole(&scene.content.bytes(1_000_000, 2_500_001)), "{:?}", across.head);
     assert!(scene.origin.sent("/a") <= LEN);
@@ -237,6 +239,7 @@ async fn a_partly_stored_object_is_completed_with_what_is_missing() {
     let whole = scene.weir.download("cdn.test", "/a", &[], &scene.content).await;
     assert!(whole.is_all_of(&scene.content), "{whole:?}");
     assert_eq!(scene.origin.sent("/a"), LEN, "no byte crossed twice");
+    scene.weir.settled().await;
     assert!(scene.weir.download("cdn.test", "/a", &[], &scene.content).await.is_hit());
 }
 

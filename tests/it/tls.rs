@@ -123,6 +123,7 @@ async fn content_is_served_over_tls_under_our_own_name() {
     for hit in [false, true] {
         let got = client.download("/a", &[("Host", "cdn.test")], &scene.content).await;
         assert!(got.is_all_of(&scene.content) && got.is_hit() == hit, "{got:?}");
+        scene.weir.settled().await;
     }
     let part = client.download("/a", &[("Host", "cdn.test"), ("Range", "bytes=1048570-1048585")], &scene.content).await;
     assert!(part.status == 206 && part.is_right(16), "{part:?}");

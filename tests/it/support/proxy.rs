@@ -195,7 +195,12 @@ impl Proxy {
     /// All samples of a metric that carry these labels, added up.
     pub(crate) async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let text = self.admin_get("/metrics").await.text();
-        text.lines().filter_map(|line| sample(line, name, labels)).sum()
+        text.lines().filter_map(|line| sample(line, name, labels)).fold(0.0, |sum, value| sum + value)
+    }
+
+    /// Waits until no fill runs: what was downloaded is stored then.
+    pub(crate) async fn settled(&self) {
+        eventually("all fills end", || async { (self.metric("weir_fills_running", &[]).await == 0.0).then_some(()) }).await;
     }
 
     pub(crate) async fn admin_get(&self, path: &str) -> Reply {
