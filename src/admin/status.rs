@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     admin::{Event, Fill, Listening, Readiness, Snapshot, Upstream, Weir},
-    metrics::{Label, Metrics, Purpose, Source, Verdict, Words},
+    metrics::{Class, Label, Metrics, Purpose, Source, Verdict, Words},
 };
 
 /// Everything the page shows.
@@ -40,9 +40,9 @@ pub struct Status {
 pub struct Traffic {
     /// Content sent to clients, wherever it came from.
     pub content_bytes: u64,
-    /// Content that crossed the WAN for the cache: demand, read-ahead, staging, repair.
+    /// Content that crossed the WAN: what fills brought, and what could only be relayed.
     pub wan_bytes: u64,
-    /// Relayed without caching, both ways excluded from the hit ratio.
+    /// Bodies of what is no content (service calls), relayed; not in the two above.
     pub relayed_bytes: u64,
     pub requests: u64,
 }
@@ -87,18 +87,22 @@ pub struct Counted {
 
 impl Traffic {
     pub(super) fn of(metrics: &Metrics) -> Self {
-        let mut traffic = Self::default();
+        let filled = Purpose::ALL.iter().map(|purpose| metrics.cache.upstream_bytes[*purpose].value()).sum();
+        let requests = metrics.proxy.requests.iter().map(|(_, count)| count.value()).sum();
+        let mut traffic = Self { wan_bytes: filled, requests, ..Self::default() };
         for (labels, bytes) in metrics.proxy.sent_bytes.iter() {
             let [_, class, source] = labels[..] else { continue };
-            match class {
-                "content" if source != Source::Own.word() => traffic.content_bytes += bytes.value(),
-                "content" => {}
-                _ => traffic.relayed_bytes += bytes.value(),
+            let (is_content, is_relayed) = (class == Class::Content.word(), source == Source::Relayed.word());
+            if is_content && source != Source::Own.word() {
+                traffic.content_bytes += bytes.value();
+            }
+            if is_content && is_relayed {
+                traffic.wan_bytes += bytes.value();
+            }
+            if !is_content && is_relayed {
+                traffic.relayed_bytes += bytes.value();
             }
         }
-        let cached = Purpose::ALL.iter().filter(|purpose| **purpose != Purpose::Pass);
-        traffic.wan_bytes = cached.map(|purpose| metrics.cache.upstream_bytes[*purpose].value()).sum();
-        traffic.requests = metrics.proxy.requests.iter().map(|(_, count)| count.value()).sum();
         traffic
     }
 

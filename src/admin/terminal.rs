@@ -25,7 +25,7 @@ pub(super) fn status(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out)?;
     writeln!(out, "saved      {:>12}  of {} sent to clients", Bytes(traffic.saved_bytes()), Bytes(traffic.content_bytes))?;
     writeln!(out, "hit ratio  {:>12}  by bytes", Share(traffic.hit_ratio()))?;
-    writeln!(out, "WAN        {:>12}  and {} relayed uncached", Bytes(traffic.wan_bytes), Bytes(traffic.relayed_bytes))?;
+    writeln!(out, "WAN        {:>12}  and {} of service calls", Bytes(traffic.wan_bytes), Bytes(traffic.relayed_bytes))?;
     writeln!(out, "requests   {:>12}  {} connections open", Count(traffic.requests), Count(status.connections))?;
     let store = &status.store;
     let used = Share(ratio(store.used_bytes, store.limit_bytes));
@@ -73,12 +73,8 @@ fn upstreams(status: &Status, out: &mut dyn Write) -> io::Result<()> {
         let state = if upstream.healthy { "healthy" } else { "EJECTED" };
         let latency = upstream.latency_ms.map_or_else(|| "–".into(), |latency| format!("{latency:.0} ms"));
         let name = clean(&upstream.name);
-        writeln!(
-            out,
-            "  {name:<16} {state:<8} {latency:>8}  {:>10} received  {}",
-            Bytes(of.received_bytes),
-            clean(&upstream.url)
-        )?;
+        let url = if upstream.url.is_empty() { "all other origins".into() } else { clean(&upstream.url) };
+        writeln!(out, "  {name:<16} {state:<8} {latency:>8}  {:>10} received  {url}", Bytes(of.received_bytes))?;
         if let Some(error) = upstream.last_error.as_deref().filter(|_| !upstream.healthy) {
             writeln!(out, "  {:16} {}", "", clean(error))?;
         }

@@ -96,6 +96,9 @@ impl App {
             metrics.proxy.clone(),
             node.clone(),
         ));
+        let started = SystemTime::now();
+        let since_epoch = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        metrics.process.start_time_seconds.set(since_epoch.as_secs());
         let parts = Arc::new(Parts {
             sources,
             listening: listening(&config, &listeners),
@@ -109,7 +112,7 @@ impl App {
             certificates,
             policy,
             node,
-            started: SystemTime::now(),
+            started,
             own,
             readiness: AtomicU8::new(STARTING),
             admin: OnceLock::new(),

@@ -57,7 +57,7 @@ impl Body {
 
     /// An upstream body, with its trailers.
     pub fn relayed(body: upstream::Body) -> Self {
-        Self { kind: Kind::Relayed(Box::new(body)), source: Source::Upstream }
+        Self { kind: Kind::Relayed(Box::new(body)), source: Source::Relayed }
     }
 
     /// Where the bytes of the last frame came from.

@@ -69,7 +69,7 @@ families! {
             "Requests whose response has not ended.",
             "It only ever rises.";
         sent_bytes: By<(Door, Class, Source), Counter> = "weir_sent_bytes_total",
-            "Body bytes sent to clients, by door, class and where they came from.",
+            "Body bytes sent to clients, by door, class and where they came from; of long responses while they are sent.",
             "source=\"upstream\" stays above source=\"store\" after the first days of a rollout.";
         duration: By<(Door, Class), Seconds> = "weir_request_duration_seconds",
             "From the request head to the end of the response body.",
@@ -115,7 +115,7 @@ families! {
             "Requests that joined a fill another one had started.",
             "Never; each is a download saved.";
         upstream_bytes: By<Purpose, Counter> = "weir_upstream_bytes_total",
-            "Content bytes that crossed the WAN, by purpose.",
+            "Bytes that fills brought over the WAN, by purpose. What is only relayed is weir_sent_bytes_total{source=\"relayed\"}.",
             "purpose=\"read-ahead\" or \"repair\" is a large share.";
         revalidations: By<StatusClass, Counter> = "weir_revalidations_total",
             "Conditional requests to upstreams, by status class of the answer.",

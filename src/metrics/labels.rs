@@ -69,7 +69,10 @@ labels! {
     /// Where bytes sent to a client came from.
     Source "source" {
         Store "store",
+        /// Through a fill, as they arrived.
         Upstream "upstream",
+        /// From upstream too, but past the store.
+        Relayed "relayed",
         /// Made by weir: error pages, the delimiters of multipart ranges.
         Own "own",
     }
@@ -98,7 +101,7 @@ labels! {
         ServerError "5xx",
     }
 
-    /// Why bytes crossed the WAN.
+    /// Why a fill's bytes crossed the WAN.
     Purpose "purpose" {
         /// A client waits for them.
         Demand "demand",
@@ -107,8 +110,6 @@ labels! {
         Stage "stage",
         /// In place of a piece that was corrupt.
         Repair "repair",
-        /// Relayed, not stored.
-        Pass "pass",
     }
 }
 

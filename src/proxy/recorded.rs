@@ -38,11 +38,8 @@ impl Recorded {
         if record.first_byte.is_none() {
             record.first_byte = Some(record.duration + self.since.elapsed());
         }
-        match self.body.source() {
-            Source::Store => record.store_bytes += len,
-            Source::Upstream => record.upstream_bytes += len,
-            Source::Own => record.own_bytes += len,
-        }
+        record.add(self.body.source(), len);
+        self.log.progress(record);
     }
 
     fn end(&mut self, end: End, reason: Option<&'static str>) {

@@ -119,7 +119,7 @@ fn tiles(status: &Status, html: &mut String) -> fmt::Result {
     html.push_str("<section aria-label=\"At a glance\"><dl class=\"tiles\">");
     tile(html, "Saved", Bytes(traffic.saved_bytes()), format_args!("of {} sent to clients", Bytes(traffic.content_bytes)))?;
     tile(html, "Hit ratio by bytes", Share(traffic.hit_ratio()), "of the content did not cross the WAN")?;
-    tile(html, "Over the WAN", Bytes(traffic.wan_bytes), format_args!("and {} relayed uncached", Bytes(traffic.relayed_bytes)))?;
+    tile(html, "Over the WAN", Bytes(traffic.wan_bytes), format_args!("and {} of service calls", Bytes(traffic.relayed_bytes)))?;
     tile(html, "Requests", Count(traffic.requests), format_args!("{} connections open", Count(status.connections)))?;
     html.push_str("</dl></section>\n");
     Ok(())
@@ -259,7 +259,7 @@ fn upstream_row(of: &UpstreamUse, html: &mut String) -> fmt::Result {
         "<tr><th scope=\"row\">{}</th><td>{}</td><td class=\"name\">{}</td><td><span class=\"state {class}\">{word}</span>",
         Text(&upstream.name),
         Text(&upstream.kind),
-        Text(&upstream.url),
+        Text(if upstream.url.is_empty() { "all other origins" } else { &upstream.url }),
     )?;
     if let Some(since) = upstream.since_seconds {
         write!(html, " for {}", Span(since))?;

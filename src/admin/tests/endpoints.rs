@@ -28,8 +28,8 @@ fn metrics_come_in_the_text_format() {
 fn the_figures_add_up() {
     let status = interface("figures").get("/api/status").json();
     let gib = |gib: u64| serde_json::json!(gib << 30);
-    assert_eq!(status["traffic"]["content_bytes"], gib(1000), "relayed bytes are not content");
-    assert_eq!(status["traffic"]["wan_bytes"], gib(100));
+    assert_eq!(status["traffic"]["content_bytes"], gib(1000), "service calls and error pages are not content");
+    assert_eq!(status["traffic"]["wan_bytes"], gib(100), "fills, and content past the store");
     assert_eq!(status["traffic"]["relayed_bytes"], 7 << 20);
     assert_eq!(status["traffic"]["requests"], 45_900);
     assert_eq!(status["verdicts"][0], serde_json::json!({"word": "hit", "count": 42_000}));

@@ -28,11 +28,13 @@ impl Fake {
         let metrics = Metrics::new();
         let proxy = &metrics.proxy;
         proxy.sent_bytes[(Door::Delivery, Class::Content, Source::Store)].add(900 << 30);
-        proxy.sent_bytes[(Door::Delivery, Class::Content, Source::Upstream)].add(100 << 30);
-        proxy.sent_bytes[(Door::Wsus, Class::Pass, Source::Upstream)].add(7 << 20);
+        proxy.sent_bytes[(Door::Delivery, Class::Content, Source::Upstream)].add(90 << 30);
+        proxy.sent_bytes[(Door::Forward, Class::Content, Source::Relayed)].add(10 << 30);
+        proxy.sent_bytes[(Door::Wsus, Class::Pass, Source::Relayed)].add(7 << 20);
+        proxy.sent_bytes[(Door::Forward, Class::Refuse, Source::Own)].add(96);
+        proxy.sent_bytes[(Door::Forward, Class::Content, Source::Own)].add(96);
         metrics.cache.upstream_bytes[Purpose::Demand].add(80 << 30);
-        metrics.cache.upstream_bytes[Purpose::ReadAhead].add(20 << 30);
-        metrics.cache.upstream_bytes[Purpose::Pass].add(7 << 20);
+        metrics.cache.upstream_bytes[Purpose::ReadAhead].add(10 << 30);
         proxy.requests[(Door::Delivery, Class::Content, Verdict::Hit)].add(41_000);
         proxy.requests[(Door::Forward, Class::Content, Verdict::Hit)].add(1000);
         proxy.requests[(Door::Delivery, Class::Content, Verdict::Miss)].add(900);

@@ -8,7 +8,7 @@ use std::{
 use http::{HeaderValue, Version};
 
 use crate::{
-    metrics::Label,
+    metrics::{Label, Source},
     proxy::log::{Administration, Record, redact},
 };
 
@@ -33,8 +33,8 @@ pub(super) fn response(record: &Record, out: &mut Vec<u8>) {
     line.word("verdict", record.verdict.word());
     line.field("cache_status", record.cache_status.as_ref(), FIELD_LEN_MAX);
     line.number("sent_bytes", record.sent_bytes());
-    line.number("store_bytes", record.store_bytes);
-    line.number("upstream_bytes", record.upstream_bytes);
+    line.number("store_bytes", record.bytes_from(Source::Store));
+    line.number("upstream_bytes", record.bytes_from(Source::Upstream) + record.bytes_from(Source::Relayed));
     line.millis("duration_ms", record.duration);
     if let Some(first_byte) = record.first_byte {
         line.millis("first_byte_ms", first_byte);

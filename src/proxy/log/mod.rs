@@ -28,7 +28,7 @@ use http::{HeaderValue, Method, StatusCode, Uri, Version, header, request};
 
 use crate::{
     classify::Door,
-    metrics::{self, Class, Queue, Source, StatusClass, Verdict},
+    metrics::{self, Class, Label as _, Queue, Source, StatusClass, Verdict},
     proxy::log::writer::Writer,
 };
 
@@ -88,10 +88,9 @@ pub struct Record {
     pub verdict: Verdict,
     /// The value of `Cache-Status` (RFC 9211) as sent.
     pub cache_status: Option<HeaderValue>,
-    /// Content bytes sent that came from the store, from upstream, or were made here.
-    pub store_bytes: u64,
-    pub upstream_bytes: u64,
-    pub own_bytes: u64,
+    /// Body bytes sent, and how many of them were counted before the end.
+    sent: [u64; Source::ALL.len()],
+    counted: [u64; Source::ALL.len()],
     /// From `started` to the end of the body, and to its first byte.
     pub duration: Duration,
     pub first_byte: Option<Duration>,
@@ -120,9 +119,8 @@ impl Record {
             status: StatusCode::INTERNAL_SERVER_ERROR,
             verdict: Verdict::Error,
             cache_status: None,
-            store_bytes: 0,
-            upstream_bytes: 0,
-            own_bytes: 0,
+            sent: Default::default(),
+            counted: Default::default(),
             duration: Duration::ZERO,
             first_byte: None,
             end: End::Complete,
@@ -131,9 +129,29 @@ impl Record {
         }
     }
 
-    /// Content bytes sent in all.
+    /// Body bytes were sent that came from `source`.
+    #[inline]
+    pub fn add(&mut self, source: Source, bytes: u64) {
+        self.sent[source.index()] += bytes;
+    }
+
+    /// Body bytes sent in all.
     pub fn sent_bytes(&self) -> u64 {
-        self.store_bytes.saturating_add(self.upstream_bytes).saturating_add(self.own_bytes)
+        self.sent.iter().sum()
+    }
+
+    /// Body bytes sent that came from `source`.
+    pub fn bytes_from(&self, source: Source) -> u64 {
+        self.sent[source.index()]
+    }
+
+    fn count_bytes(&self, metrics: &metrics::Proxy) {
+        for &source in Source::ALL {
+            let bytes = self.sent[source.index()] - self.counted[source.index()];
+            if bytes > 0 {
+                metrics.sent_bytes[(self.metrics_door(), self.class, source)].add(bytes);
+            }
+        }
     }
 
     fn metrics_door(&self) -> metrics::Door {
@@ -153,13 +171,7 @@ impl Record {
         let door = self.metrics_door();
         metrics.requests[(door, self.class, self.verdict)].inc();
         metrics.responses[(door, StatusClass::of(self.status.as_u16()))].inc();
-        for (source, bytes) in
-            [(Source::Store, self.store_bytes), (Source::Upstream, self.upstream_bytes), (Source::Own, self.own_bytes)]
-        {
-            if bytes > 0 {
-                metrics.sent_bytes[(door, self.class, source)].add(bytes);
-            }
-        }
+        self.count_bytes(metrics);
         metrics.duration[(door, self.class)].observe(self.duration);
         if let Some(first_byte) = self.first_byte {
             metrics.first_byte[(door, self.verdict)].observe(first_byte);
@@ -225,6 +237,9 @@ struct Shared {
     failed: Mutex<VecDeque<Remembered>>,
 }
 
+/// Bytes of one response that are counted together. Small enough for a smooth graph, large enough to cost nothing.
+const PROGRESS_LEN: u64 = 4 * 1024 * 1024;
+
 /// Refusals and failures remembered, each.
 const REMEMBERED_MAX: usize = 50;
 
@@ -246,6 +261,15 @@ impl AccessLog {
     /// An id for the next request: unique in this run, unlikely to repeat in another.
     pub fn next_id(&self) -> u64 {
         self.0.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Counts what was sent so far, now and then: a long download must not appear all at once, at its end.
+    #[inline]
+    pub fn progress(&self, record: &mut Record) {
+        if record.sent_bytes() - record.counted.iter().sum::<u64>() >= PROGRESS_LEN {
+            record.count_bytes(&self.0.metrics);
+            record.counted = record.sent;
+        }
     }
 
     /// Counts and writes a record: the one event at the end of a response.

@@ -44,7 +44,9 @@ fn a_line_holds_what_happened() {
     let mut record = record("/files/a?P1=1&x=2");
     record.range = Some(HeaderValue::from_static("bytes=0-1048575"));
     record.cache_status = Some(HeaderValue::from_static("weir; hit"));
-    (record.store_bytes, record.upstream_bytes, record.own_bytes) = (1000, 48, 1);
+    for (source, bytes) in [(Source::Store, 1000), (Source::Upstream, 40), (Source::Relayed, 8), (Source::Own, 1)] {
+        record.add(source, bytes);
+    }
     (record.duration, record.first_byte) = (Duration::from_micros(12_345), Some(Duration::from_micros(800)));
     (record.end, record.reason, record.detail) = (End::Cut, Some("stalled"), Some("origin \"a\"".into()));
     assert_eq!(
@@ -185,7 +187,8 @@ fn the_end_of_a_response_is_counted_and_written_once() {
     _ = fs::remove_file(&path);
     let log = AccessLog::open(Destination::File(path.clone()), metrics.proxy.clone()).unwrap();
     let mut record = record("/a");
-    (record.store_bytes, record.end, record.first_byte) = (10, End::Aborted, Some(Duration::from_millis(1)));
+    (record.end, record.first_byte) = (End::Aborted, Some(Duration::from_millis(1)));
+    record.add(Source::Store, 10);
     log.finish(&record);
     assert!(log.flush(PATIENCE));
     assert_eq!(lines(&path).len(), 1);
@@ -194,6 +197,22 @@ fn the_end_of_a_response_is_counted_and_written_once() {
     assert_eq!(metrics.proxy.sent_bytes[(metrics::Door::Delivery, Class::Content, Source::Store)].value(), 10);
     assert_eq!(metrics.proxy.aborted[metrics::Door::Delivery].value(), 1);
     assert_eq!(metrics.proxy.first_byte[(metrics::Door::Delivery, Verdict::Hit)].count(), 1);
+}
+
+#[test]
+fn a_long_download_is_counted_while_it_lasts_and_once() {
+    let metrics = Metrics::new();
+    let log = AccessLog::open(Destination::Nowhere, metrics.proxy.clone()).unwrap();
+    let counted = || metrics.proxy.sent_bytes[(metrics::Door::Delivery, Class::Content, Source::Store)].value();
+    let mut record = record("/a");
+    let mut seen = Vec::new();
+    for _ in 0..5 {
+        record.add(Source::Store, PROGRESS_LEN / 2);
+        log.progress(&mut record);
+        seen.push(counted() / (PROGRESS_LEN / 2));
+    }
+    log.finish(&record);
+    assert_eq!((seen, counted()), (vec![0, 2, 2, 4, 4], 5 * PROGRESS_LEN / 2));
 }
 
 #[test]
