@@ -151,7 +151,7 @@ async fn demonstrate(origin: &Origin, weir: SocketAddr, options: &Options) -> Re
 }
 
 fn say_hello(out: &mut impl Write, origin: &Origin, weir: SocketAddr, options: &Options) -> io::Result<()> {
-    writeln!(out, "  origin     http://{} behind a line of {}", origin.address, options.wan.text)?;
+    writeln!(out, "  origin     http://{}, WAN line: {}", origin.address, options.wan.text)?;
     writeln!(out, "  weir       http://{weir}")?;
     writeln!(out, "  computers  {}, each fetches an update of {}\n", options.computers, bytes(options.size))
 }

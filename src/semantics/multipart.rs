@@ -12,7 +12,8 @@ use crate::{
 /// A multipart answer: what comes before each part, after the last one, and how long all of it is.
 ///
 /// BITS wants parts in request order, at most 180 bytes of other part fields, and at most two line ends before the first
-/// delimiter: there are no other fields and no line ends.
+/// delimiter; zsync reads nothing that does not begin with a line end, as nginx and httpd write it. So there is one line end, and no
+/// other field.
 #[derive(Clone, Debug)]
 pub struct Multipart {
     boundary: String,
@@ -43,7 +44,7 @@ impl Multipart {
 
     /// For each part in order: the bytes that precede it (delimiter and part fields), and the range that follows them.
     pub fn parts(&self) -> impl Iterator<Item = (Vec<u8>, ByteRange)> + '_ {
-        self.ranges.iter().enumerate().map(|(number, &range)| (self.head(number == 0, range), range))
+        self.ranges.iter().map(|&range| (self.head(range), range))
     }
 
     /// The bytes after the last part.
@@ -51,9 +52,8 @@ impl Multipart {
         format!("\r\n--{}--\r\n", self.boundary).into_bytes()
     }
 
-    fn head(&self, is_first: bool, range: ByteRange) -> Vec<u8> {
-        let line_end = if is_first { "" } else { "\r\n" };
-        let mut head = format!("{line_end}--{}\r\n", self.boundary).into_bytes();
+    fn head(&self, range: ByteRange) -> Vec<u8> {
+        let mut head = format!("\r\n--{}\r\n", self.boundary).into_bytes();
         if let Some(content_type) = &self.content_type {
             head.extend_from_slice(b"Content-Type: ");
             head.extend_from_slice(content_type.as_bytes());
@@ -283,7 +283,7 @@ mod tests {
         let multipart =
             Multipart::new(u128::MAX, Some(&content_type), u64::MAX, vec![range(u64::MAX - 2, u64::MAX), range(0, 1)]);
         let heads: Vec<_> = multipart.parts().map(|(head, _)| head).collect();
-        assert!(heads[0].starts_with(b"--ffff") && heads[1].starts_with(b"\r\n--ffff"));
+        assert!(heads.iter().all(|head| head.starts_with(b"\r\n--ffff")));
         assert!(
             String::from_utf8_lossy(&heads[0])
                 .ends_with("\r\nContent-Range: bytes 18446744073709551613-18446744073709551614/18446744073709551615\r\n\r\n")
