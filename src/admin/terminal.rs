@@ -114,3 +114,18 @@ fn tail(text: &str, chars_max: usize) -> String {
     }
     std::iter::once('…').chain(text.chars().skip(chars + 1 - chars_max)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_terminal_would_obey_gets_through() {
+        assert_eq!(clean("a\u{1b}[2Jb\r\nc\u{9b}d"), "a\u{fffd}[2Jb\u{fffd}\u{fffd}c\u{fffd}d");
+    }
+
+    #[test]
+    fn of_a_long_name_the_end_is_shown() {
+        assert_eq!((tail("abc", 3).as_str(), tail("äbcd", 3).as_str(), tail("", 3).as_str()), ("abc", "…cd", ""));
+    }
+}

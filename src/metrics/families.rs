@@ -126,9 +126,6 @@ families! {
         digests_mismatched: Counter = "weir_digests_mismatched_total",
             "Contents that did not match their declared digest and went to quarantine.",
             "It rises at all: an upstream gives wrong bytes.";
-        corrupt_pieces: Counter = "weir_corrupt_pieces_total",
-            "Stored pieces that did not match their checksum and were fetched anew.",
-            "It rises at all: the disk loses bits.";
     }
 
     /// Handles for `store`: space and disk.
@@ -262,8 +259,5 @@ families! {
         reloads: By<ReloadOutcome, Counter> = "weir_config_reloads_total",
             "Reloads of the configuration, by outcome.",
             "outcome=\"refused\" rises: the running configuration is older than the file.";
-        panics: Counter = "weir_panics_total",
-            "Tasks that panicked. The request ends, weir goes on.",
-            "It rises at all: please report it.";
     }
 }

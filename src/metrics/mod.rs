@@ -5,13 +5,15 @@
 
 mod families;
 mod handles;
+mod keys;
 mod labels;
 
 #[cfg(test)]
 mod tests;
 
 pub use families::{Cache, FAMILIES, Family, Kind, Listener, Peer, Process, Proxy, Store};
-pub use handles::{By, Counter, Gauge, Held, Key, Label, Op, Reason, Seconds, Word, Words};
+pub use handles::{By, Counter, Gauge, Held, Op, Reason, Seconds, Word, Words};
+pub use keys::{Key, Label};
 pub use labels::{Class, Door, Purpose, Queue, ReloadOutcome, Source, StatusClass, Verdict};
 
 use std::{

@@ -12,7 +12,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use super::log::{AccessLog, End, Record};
 use crate::{
     cache::{self, Body},
-    metrics::{Held, Source},
+    metrics::Held,
 };
 
 /// The body of every response. Its end is one event with a cause, and all accounting hangs on it.
