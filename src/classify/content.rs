@@ -7,7 +7,7 @@ use crate::{
         Asked, Class, Door, FreshnessRule, Pass, PassReason, Policy, Refusal, Want,
         origins::Allowed,
         path::{self, Strictness},
-        rules::{self, PathRule, Query},
+        rules::{self, Family, PathRule, Query},
     },
     key::{CacheKey, Origin},
 };
@@ -41,12 +41,12 @@ impl Policy {
             let path_and_query = path::join(asked.uri.path(), query.kept.as_deref());
             return Ok(Class::Pass(Pass { door, why, origin, upstream, path_and_query }));
         }
-        let rule = self.rule(&origin, asked.uri.path());
+        let rule = rule(family, asked.uri.path());
         let sifted = sift(asked.uri, rule, form);
         let path_and_query = path::join(asked.uri.path(), sifted.kept.as_deref());
         Ok(Class::Content(Want {
             door,
-            key: CacheKey::new(origin.scheme, &self.origins.group(&origin), &path_and_query),
+            key: CacheKey::new(origin.scheme, &self.origins.group(&origin, family), &path_and_query),
             upstream,
             path_and_query,
             signature: sifted.signature,
@@ -61,13 +61,15 @@ impl Policy {
 
     /// The key of a URL at an origin.
     pub(super) fn key(&self, origin: &Origin, url: &Uri, form: Form) -> CacheKey {
-        let sifted = sift(url, self.rule(origin, url.path()), form);
-        CacheKey::new(origin.scheme, &self.origins.group(origin), &path::join(url.path(), sifted.kept.as_deref()))
+        let family = self.origins.family(origin);
+        let sifted = sift(url, rule(family, url.path()), form);
+        CacheKey::new(origin.scheme, &self.origins.group(origin, family), &path::join(url.path(), sifted.kept.as_deref()))
     }
+}
 
-    fn rule(&self, origin: &Origin, path: &str) -> Option<&'static PathRule> {
-        self.origins.family(origin)?.rules.iter().find(|rule| rule.shape.fits(path))
-    }
+/// The rule of a service for a path.
+fn rule(family: Option<&Family>, path: &str) -> Option<&'static PathRule> {
+    family?.rules.iter().find(|rule| rule.shape.fits(path))
 }
 
 /// A signature is only found under a rule; `cacheHostOrigin` is also taken out where a rule knows that the host is a content service's.

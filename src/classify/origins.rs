@@ -1,6 +1,6 @@
 //! Which origins are allowed, under which group they are keyed, and what is known about them.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, net::IpAddr, sync::Arc};
 
 use crate::{
     classify::{
@@ -31,6 +31,8 @@ impl<T> HostMap<T> {
 
     /// Everything that matches `host`, the most specific pattern first, equal patterns in the order they were added.
     fn matching<'a>(&'a self, host: &'a str) -> impl Iterator<Item = &'a T> {
+        let is_empty = self.below.is_empty() && self.exact.is_empty();
+        let host = if is_empty { "" } else { host };
         let suffixes = host.match_indices('.').filter_map(|(dot, _)| self.below.get(&host[dot + 1..]));
         self.exact.get(host).into_iter().chain(suffixes).flatten()
     }
@@ -49,7 +51,8 @@ struct Permission {
 #[derive(Debug)]
 pub(super) struct Origins {
     allowed: HostMap<Permission>,
-    groups: HostMap<Arc<str>>,
+    /// Those of the configuration.
+    groups: HostMap<Box<str>>,
     known: HostMap<&'static Family>,
     aliases: HashMap<IpAddr, Box<str>>,
     connect_ports: Vec<u16>,
@@ -81,7 +84,7 @@ impl Origins {
             origins.allowed.add(host, Permission { port: *port, upstream: None });
         }
         for group in &config.groups {
-            group.hosts.iter().for_each(|host| origins.groups.add(host, Arc::from(&*group.name)));
+            group.hosts.iter().for_each(|host| origins.groups.add(host, group.name.clone()));
         }
         origins.add_families(config.builtin);
         origins
@@ -94,9 +97,6 @@ impl Origins {
                 self.known.add(&pattern, family);
                 if allowed {
                     self.allowed.add(&pattern, Permission { port: None, upstream: None });
-                }
-                if let Some(group) = family.group {
-                    self.groups.add(&pattern, group.into());
                 }
             }
         }
@@ -155,11 +155,16 @@ impl Origins {
         is_standard.then(|| self.known.matching(&origin.host).next().copied()).flatten()
     }
 
-    /// The host part of the cache key: the group's name, or `host[:port]`.
-    pub(super) fn group(&self, origin: &Origin) -> Box<str> {
+    /// The host part of the cache key: the group's name, or `host[:port]`. Groups that an administrator made stand above the built-in ones.
+    pub(super) fn group<'a>(&'a self, origin: &'a Origin, family: Option<&Family>) -> Cow<'a, str> {
         let is_standard = origin.port == origin.scheme.default_port();
-        let group = is_standard.then(|| self.groups.matching(&origin.host).next()).flatten();
-        group.map_or_else(|| origin.authority().into(), |group| (**group).into())
+        let made = self.groups.matching(&origin.host).next().filter(|_| is_standard);
+        match (made, family.and_then(|family| family.group)) {
+            (Some(name), _) => Cow::Borrowed(name),
+            (None, Some(name)) => Cow::Borrowed(name),
+            (None, None) if is_standard && !origin.host.contains(':') => Cow::Borrowed(&origin.host),
+            (None, None) => Cow::Owned(origin.authority()),
+        }
     }
 }
 

@@ -18,7 +18,7 @@ mod upstreams;
 #[cfg(test)]
 mod tests;
 
-use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt, fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use self::{
     check::Checks,
@@ -117,15 +117,19 @@ impl Config {
 
     /// The settings that differ from `self` in `new` and take effect only at the next start; all others change on reload.
     pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
-        let addresses = |config: &Self| config.listener.sockets.iter().map(|socket| socket.address).collect::<Vec<_>>();
-        let differs = [
-            ("listen", addresses(self) != addresses(new)),
-            ("limits", format!("{:?}", self.listener.limits) != format!("{:?}", new.listener.limits)),
-            ("store", format!("{:?}", self.store) != format!("{:?}", new.store)),
-            ("admin", self.admin != new.admin),
+        let changed = [
+            ("listen", said(&self.listener.sockets) != said(&new.listener.sockets)),
+            ("limits (of clients)", said(&self.listener.limits) != said(&new.listener.limits)),
+            ("limits.http2_streams", said(&self.listener.http2) != said(&new.listener.http2)),
+            ("limits.fills", fill_bounds(&self.cache) != fill_bounds(&new.cache)),
+            ("timeouts (of clients)", said(&self.listener.timeouts) != said(&new.listener.timeouts)),
+            ("timeouts.drain", self.drain != new.drain),
+            ("store", said(&self.store) != said(&new.store)),
+            ("admin.listen", self.admin.listen != new.admin.listen),
+            ("admin.socket", self.admin.socket != new.admin.socket),
             ("log", self.log != new.log),
         ];
-        differs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+        changed.into_iter().filter(|(_, changed)| *changed).map(|(name, _)| name).collect()
     }
 }
 
@@ -143,6 +147,15 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
 /// What is wrong with the text.
 pub fn parse_rate(text: &str) -> Result<u64, String> {
     text.parse().map(|units::Rate(bytes_per_second)| bytes_per_second)
+}
+
+/// Equal texts mean equal values, for types that have nothing else to compare by.
+fn said(value: &impl fmt::Debug) -> String {
+    format!("{value:?}")
+}
+
+fn fill_bounds(cache: &cache::Config) -> (usize, usize) {
+    (cache.fills_max, cache.fills_per_client_max)
 }
 
 /// A configuration in the making: the parts that checks look at across sections are still apart, with their places.
