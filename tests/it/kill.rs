@@ -12,14 +12,14 @@ const SEED: u64 = 7;
 /// Contents that clients fetch while weir is killed.
 const LOAD: u64 = 24;
 
-fn content(name: &str, len: u64) -> (String, Content) {
+fn named(name: &str, len: u64) -> (String, Content) {
     (format!("/{name}"), Content::new(name, len))
 }
 
 /// Lengths on both sides of what is packed, and of a piece.
 fn load() -> Vec<(String, Content)> {
     let len = |n: u64| [3 * KIB, 60 * KIB, 70 * KIB, 900 * KIB, 1024 * KIB, 2500 * KIB][n as usize % 6] + n;
-    (0..LOAD).map(|n| content(&format!("load-{n}"), len(n))).collect()
+    (0..LOAD).map(|n| named(&format!("load-{n}"), len(n))).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -85,20 +85,28 @@ fn fetchers(weir: &Proxy, load: &[(String, Content)], seed: u64) -> JoinSet<()> 
 
 /// Fetches something new and waits until weir says that it is on disk.
 async fn made_durable(weir: &Proxy, origin: &Origin, kill: u64) -> (String, Content) {
-    let (path, content) = content(&format!("durable-{kill}"), 40 * KIB + kill * 9_000);
+    let (path, content) = named(&format!("durable-{kill}"), 40 * KIB + kill * 9_000);
     origin.serve(&path, Resource::new(&content));
     let got = weir.download("cdn.test", &path, &[], &content).await;
     assert!(got.is_all_of(&content), "kill {kill}: {got:?}");
-    // The second commit from here on began after the content was complete.
+    weir.settled().await;
+    // The second commit that ends from here on began after the content was complete. Something new each time, so that there is one.
     let commits = || weir.metric("weir_store_commits_total", &[]);
     let before = commits().await;
-    eventually("two commits", || async { (commits().await >= before + 2.0).then_some(()) }).await;
+    let mut something_new = 0;
+    while commits().await < before + 2.0 {
+        something_new += 1;
+        assert!(something_new < 1000, "no commits");
+        let (path, content) = named(&format!("new-{kill}-{something_new}"), KIB);
+        origin.serve(&path, Resource::new(&content));
+        weir.get("cdn.test", &path).await;
+    }
     (path, content)
 }
 
 #[tokio::test]
 async fn a_download_that_a_kill_cut_is_resumed_from_what_was_durable() {
-    let (path, content) = content("big", 24_000_000);
+    let (path, content) = named("big", 24_000_000);
     let origin = Origin::start().await;
     let gate = crate::support::Gate::closed();
     origin.serve(&path, Resource::new(&content).held_from(12_000_000, &gate));

@@ -38,7 +38,7 @@ struct Row {
 }
 
 /// Short enough for a test, long enough for a busy machine.
-const TIMEOUTS: &str = "[timeouts]\nupstream_first_byte = \"2s\"\nupstream_stall = \"2s\"\nupstream_connect = \"2s\"\n";
+const TIMEOUTS: &str = "[timeouts]\nupstream_first_byte = \"1s\"\nupstream_stall = \"1s\"\nupstream_connect = \"2s\"\n";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_misbehaving_origin_never_makes_weir_lie() {
