@@ -2,8 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use super::Text;
-use crate::admin::{Listening, Status};
+use crate::admin::{Listening, Status, page::Text};
 
 /// Stands where a name should, while nobody has told weir its own.
 const PLACEHOLDER: &str = "weir.branch.example";

@@ -1,6 +1,6 @@
 use std::net::SocketAddr;
 
-use super::fake::{config, interface, interface_with, post};
+use crate::admin::tests::fake::{config, interface, interface_with, post};
 use crate::admin::{
     client::{self, Command, Place},
     *,

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use super::fake::interface;
+use crate::admin::tests::fake::interface;
 use crate::admin::{Hour, Listening, Readiness, Status, page};
 
 fn status(name: &str) -> Status {
