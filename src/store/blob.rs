@@ -13,7 +13,7 @@ use std::{
     collections::BTreeSet,
     fs,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::AtomicBool},
 };
 
 use tokio::sync::Notify;
@@ -37,6 +37,8 @@ pub struct Blob {
     pub(super) file: Arc<dyn DiskFile>,
     pub(super) store: Weak<Shared>,
     state: Mutex<State>,
+    /// Found since its place among those kept open was last judged.
+    pub(super) used: AtomicBool,
     /// Told whenever `readable` grows.
     pub(super) grown: Notify,
 }
@@ -69,7 +71,7 @@ pub(super) struct State {
 
 impl Blob {
     pub(super) fn new(id: BlobId, path: PathBuf, file: Arc<dyn DiskFile>, store: Weak<Shared>, state: State) -> Arc<Self> {
-        Arc::new(Self { id, path, file, store, state: Mutex::new(state), grown: Notify::new() })
+        Arc::new(Self { id, path, file, store, state: Mutex::new(state), used: AtomicBool::new(false), grown: Notify::new() })
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {

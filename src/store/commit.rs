@@ -77,9 +77,13 @@ impl Shared {
                 self.room.enter(State::Degraded, &self.metrics);
             }
         }
-        answer(waiters, outcome.is_ok());
-        // Blobs may be closed by these drops, which lead to further changes: after everything else.
+        let committed = outcome.is_ok();
+        if outcome.is_err_and(|error| error.kind() == io::ErrorKind::InvalidData) {
+            self.start_over();
+        }
+        // Blobs may be closed by these drops, which lead to further changes; who waited shall find them made.
         drop((batch, taken));
+        answer(waiters, committed);
     }
 
     fn commit_batch(self: &Arc<Self>, batch: &Batch, taken: &mut Vec<Taken>) -> io::Result<Changes> {
@@ -168,17 +172,30 @@ impl Shared {
     }
 
     /// Applies the changes. On a full disk the files that are to go go first, for even forgetting needs room.
-    fn apply(self: &Arc<Self>, changes: &Changes, batch: &Batch) -> io::Result<()> {
-        let first = self.index.apply(changes);
-        let Err(error) = first else { return Ok(()) };
+    fn apply(&self, changes: &Changes, batch: &Batch) -> io::Result<()> {
+        let Err(error) = self.index.apply(changes) else { return Ok(()) };
         self.metrics.errors.inc("commit");
-        self.index.reopen()?;
         if error.kind() != io::ErrorKind::StorageFull || batch.removed.is_empty() {
             return Err(error);
         }
         // The index may then name files that are gone: their objects are dropped when met.
         self.unlink(&batch.removed);
-        self.index.apply(changes).inspect_err(|_| drop(self.index.reopen()))
+        self.index.apply(changes)
+    }
+
+    /// The index rotted: it is moved aside, and what it knew is fetched anew.
+    fn start_over(&self) {
+        tracing::error!(kept = %self.layout.bad_index().display(), "the index rotted: it is moved aside and an empty one started");
+        let replaced = self.disk.rename(&self.layout.index(), &self.layout.bad_index());
+        let replaced = replaced.and_then(|()| self.disk.create(&self.layout.index()));
+        if let Err(error) = replaced.and_then(|file| self.index.replace(file)) {
+            tracing::error!(%error, "no new index could be started");
+            return;
+        }
+        for id in self.table.blob_ids() {
+            self.remove_blob(id);
+        }
+        self.journal.hurry();
     }
 
     fn remove_files(self: &Arc<Self>, removed: Vec<(BlobId, u64)>) {

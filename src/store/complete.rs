@@ -127,7 +127,7 @@ impl Shared {
         self.metrics.deduplicated_bytes.add(len);
         tracing::debug!(blob = %blob.id, %equal, len, "equal content is stored once");
         // Without objects it goes when its last holder lets go of it.
-        self.memory.open.invalidate(&blob.id);
+        self.open.release(blob.id);
         Ok(())
     }
 

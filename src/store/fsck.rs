@@ -9,7 +9,7 @@ use crate::{
         disk::{Disk, DiskFile},
         format::{self, BlobRow},
         identity,
-        index::{BlobChange, Changes, Index, Loaded, Snapshot},
+        index::{BlobChange, Index, Loaded, Snapshot},
         layout::Layout,
         pieces::{PieceMap, Run, row_of},
         recover::{blob_files, reconcile},

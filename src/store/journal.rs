@@ -138,6 +138,10 @@ impl Journal {
         self.lock().pending.len() >= PENDING_MAX
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().pending.len() == 0
+    }
+
     /// Resolves with the outcome of a commit that begins after this call.
     pub(super) fn flush(&self) -> oneshot::Receiver<Result<(), Error>> {
         let (done, outcome) = oneshot::channel();

@@ -1,4 +1,4 @@
-//! The memory tier: decoded responses, small hot content, and open blobs. Bounded by weight; what falls out is read again.
+//! The memory tier: decoded responses and small hot content. Bounded by weight; what falls out is read again.
 
 use std::sync::Arc;
 
@@ -8,7 +8,6 @@ use moka::sync::Cache;
 use crate::{
     key::KeyHash,
     object::{BlobId, Object},
-    store::blob::Blob,
 };
 
 /// The responses of one key, as lookups hand them out.
@@ -18,15 +17,10 @@ pub(super) type Responses = Arc<[Arc<Object>]>;
 pub(super) struct Memory {
     pub(super) responses: Cache<KeyHash, Responses>,
     pub(super) contents: Cache<BlobId, Bytes>,
-    /// Keeps blobs open between requests. A file descriptor each, hence a bound of its own.
-    pub(super) open: Cache<BlobId, Arc<Blob>>,
 }
 
 /// Content up to this length is kept in memory whole; above, the page cache serves as well.
 pub(super) const SMALL_MAX: u64 = 32 << 10;
-
-/// Blobs kept open: well below the usual limit of open files.
-const OPEN_MAX: u64 = 1_024;
 
 impl Memory {
     /// Shares `bytes`: half for content, three eighths for responses, the rest is left to the index.
@@ -34,7 +28,6 @@ impl Memory {
         Self {
             responses: Cache::builder().weigher(responses_weight).max_capacity(bytes / 8 * 3).build(),
             contents: Cache::builder().weigher(|_, bytes: &Bytes| weight(bytes.len() + ENTRY)).max_capacity(bytes / 2).build(),
-            open: Cache::builder().max_capacity(OPEN_MAX).build(),
         }
     }
 

@@ -26,6 +26,7 @@ mod index;
 mod journal;
 mod layout;
 mod memory;
+mod open;
 mod pieces;
 mod pool;
 mod reader;
@@ -218,14 +219,13 @@ impl Store {
         }
         self.shared.check_open()?;
         let blob = self.run(Kind::Read, move |store| store.open_blob(id)).await?;
-        self.shared.memory.open.insert(id, Arc::clone(&blob));
+        self.shared.open.keep(&blob);
         Ok(blob)
     }
 
     /// [`Store::open`] when the blob is open already; `None` means: use `open`.
     pub fn open_now(&self, id: BlobId) -> Option<Arc<Blob>> {
-        // Asking the cache keeps what is used often in it.
-        self.shared.memory.open.get(&id).or_else(|| self.shared.open_now(id))
+        self.shared.open.find(id)
     }
 
     /// The whole content of a small hot object, if it is in memory. Filled by reading.
@@ -306,20 +306,15 @@ impl Store {
             return Ok(());
         }
         let shared = Arc::clone(&self.shared);
-        shared.memory.open.invalidate_all();
-        let flushed = self.flush().await;
         let (done, closed) = tokio::sync::oneshot::channel();
         // A thread of its own waits for the pool, which cannot wait for itself.
-        let wait = move || {
-            shared.shut();
+        let shut = move || {
             // Who closed the store may have stopped waiting.
-            let _ = done.send(());
+            let _ = done.send(shared.shut());
         };
-        let started = std::thread::Builder::new().name("weir-close".into()).spawn(wait);
+        let started = std::thread::Builder::new().name("weir-close".into()).spawn(shut);
         started.map_err(|source| Error::Io { op: "start threads", path: self.shared.config.directory.clone(), source })?;
-        // A dropped sender means the thread panicked: the operating system releases the lock with the process.
-        let _ = closed.await;
-        flushed
+        closed.await.unwrap_or(Err(Error::Degraded))
     }
 
     /// Runs `job` in the disk pool.

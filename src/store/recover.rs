@@ -21,6 +21,7 @@ use crate::{
         journal::Journal,
         layout::{Layout, blob_id},
         memory::{Memory, index_cache_bytes},
+        open::OpenBlobs,
         pool::{Kind, Pool},
         room::Room,
         shared::{IDS_RESERVED, Ids, Shared},
@@ -52,8 +53,7 @@ fn open_now(config: Config, disk: Arc<dyn Disk>, metrics: metrics::Store, pool: 
     let reserved = index.apply(&changes);
     if let Err(error) = &reserved {
         tracing::error!(%error, "the index cannot be written");
-        // Reading must go on; without reserved ids nothing is stored until a commit succeeds.
-        index.reopen().map_err(|source| Error::Io { op: "open", path: layout.index(), source })?;
+        // Without reserved ids nothing is stored until a commit succeeds.
     }
     let reserve = if reserved.is_ok() { IDS_RESERVED } else { 0 };
     let free = disk.free_space(layout.directory()).unwrap_or(0);
@@ -66,7 +66,7 @@ fn open_now(config: Config, disk: Arc<dyn Disk>, metrics: metrics::Store, pool: 
         room: Room::new(free),
         blob_ids: Ids::new(loaded.next_blob, loaded.next_blob + reserve),
         object_ids: Ids::new(loaded.next_object, loaded.next_object + reserve),
-        open: Mutex::default(),
+        open: OpenBlobs::default(),
         completing: Mutex::default(),
         closed: AtomicBool::new(false),
         lock: Mutex::new(Some(lock)),

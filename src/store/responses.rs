@@ -1,6 +1,9 @@
 //! Stored responses: looked up, inserted, replaced, removed.
 
-use std::sync::{Arc, LazyLock, atomic::Ordering::Relaxed};
+use std::{
+    io,
+    sync::{Arc, LazyLock, atomic::Ordering::Relaxed},
+};
 
 use crate::{
     key::KeyHash,
@@ -63,7 +66,11 @@ impl Shared {
             return Ok(object);
         }
         let meta = self.index.object(key, slot.object);
-        let meta = meta.map_err(|error| self.io_failed("read index", self.layout.index(), error))?;
+        let meta = match meta {
+            // Rot in the index: the removal that follows makes the committer meet it too.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
+            meta => meta.map_err(|error| self.io_failed("read index", self.layout.index(), error))?,
+        };
         Ok(meta.map(|meta| Arc::new(Object { id: slot.object, meta: ObjectMeta { blob: slot.blob, ..meta } })))
     }
 
@@ -166,8 +173,8 @@ impl Shared {
         });
         if unused == Some(true) {
             // Kept open between requests does not count as held.
-            self.memory.open.invalidate(&blob);
-            if self.open_now(blob).is_none() {
+            self.open.release(blob);
+            if self.open.find(blob).is_none() {
                 self.remove_blob(blob);
             }
         }

@@ -29,10 +29,15 @@ pub(super) struct Room {
     free: AtomicU64,
     /// Removed from the store, but its files are not gone yet.
     freeing: AtomicU64,
+    /// What was refused last: the store stays full until so much fits.
+    refused: AtomicU64,
 }
 
 /// Room made at once for content of known length; the rest is made while it arrives, for it may never come.
 const AHEAD_MAX: u64 = 64 << 20;
+
+/// The least that must fit again before a full store counts as working: less would only make it change its mind all the time.
+const REFUSED_MIN: u64 = 64 << 10;
 
 /// The part of the limit that the background keeps clear, so that writers seldom evict: one in 50, at most 256 MiB.
 const CLEAR_SHARE: u64 = 50;
@@ -40,7 +45,13 @@ const CLEAR_MAX: u64 = 256 << 20;
 
 impl Room {
     pub(super) fn new(free: u64) -> Self {
-        Self { queues: Mutex::default(), state: AtomicU8::new(0), free: AtomicU64::new(free), freeing: AtomicU64::new(0) }
+        Self {
+            queues: Mutex::default(),
+            state: AtomicU8::new(0),
+            free: AtomicU64::new(free),
+            freeing: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        }
     }
 
     pub(super) fn state(&self) -> State {
@@ -79,9 +90,9 @@ impl Room {
         }
     }
 
-    /// The disk said it is full.
-    pub(super) fn ran_out(&self, metrics: &metrics::Store) {
-        self.free.store(0, Relaxed);
+    /// The disk said it is full, or the limits do.
+    pub(super) fn ran_out(&self, refused: u64, metrics: &metrics::Store) {
+        self.refused.store(refused.max(REFUSED_MIN), Relaxed);
         if self.state() == State::Working {
             self.enter(State::Full, metrics);
         }
@@ -107,7 +118,10 @@ impl Shared {
         if needed > self.config.size {
             return Err(Error::Full { needed });
         }
-        self.take_room(needed.min(AHEAD_MAX)).map_err(|_| Error::Full { needed })
+        self.take_room(needed.min(AHEAD_MAX)).map_err(|error| match error {
+            Error::Full { .. } => Error::Full { needed },
+            error => error,
+        })
     }
 
     /// Lets `range` of a blob be written, or says why not.
@@ -127,7 +141,7 @@ impl Shared {
         }
         let over = (self.table.used.load(Relaxed) + bytes).saturating_sub(self.config.size);
         if over > 0 && self.evict(over.saturating_add(self.clear_bytes())) < over {
-            self.room.enter(State::Full, &self.metrics);
+            self.room.ran_out(bytes, &self.metrics);
             return Err(Error::Full { needed: bytes });
         }
         let wanted = self.config.reserve.saturating_add(bytes);
@@ -135,7 +149,7 @@ impl Shared {
             // Files go with the next commit: this content is refused, the next may fit.
             self.evict_for_free(wanted);
             self.journal.hurry();
-            self.room.enter(State::Full, &self.metrics);
+            self.room.ran_out(bytes, &self.metrics);
             return Err(Error::Full { needed: bytes });
         }
         let _ = self.room.free.fetch_update(Relaxed, Relaxed, |free| Some(free.saturating_sub(bytes)));
@@ -153,8 +167,13 @@ impl Shared {
             self.evict(over);
         }
         let free = self.measure_free();
+        // A share of what could be used at all: the file system may be far smaller than the limit.
+        let clear = clear.min((free + self.table.used.load(Relaxed)) / CLEAR_SHARE);
         self.evict_for_free(self.config.reserve.saturating_add(clear));
-        if self.room.state() == State::Full && free > self.config.reserve {
+        let refused = self.room.refused.load(Relaxed);
+        let fits =
+            free >= self.config.reserve.saturating_add(refused) && self.table.used.load(Relaxed) + refused <= self.config.size;
+        if self.room.state() == State::Full && fits {
             self.room.enter(State::Working, &self.metrics);
         }
     }
@@ -197,6 +216,7 @@ impl Shared {
     pub(super) fn write_failed(&self, blob: &Arc<Blob>, needed: u64, source: io::Error) -> Error {
         match self.io_failed("write", blob.path.clone(), source) {
             Error::Full { .. } => {
+                self.room.ran_out(needed, &self.metrics);
                 self.evict(self.clear_bytes().max(needed));
                 Error::Full { needed }
             }

@@ -4,11 +4,10 @@
 //! drop takes them.
 
 use std::{
-    collections::HashMap,
     io,
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
@@ -26,6 +25,7 @@ use crate::{
         journal::Journal,
         layout::Layout,
         memory::Memory,
+        open::OpenBlobs,
         pieces::Run,
         pool::Pool,
         room::Room,
@@ -47,8 +47,7 @@ pub(super) struct Shared {
     pub(super) room: Room,
     pub(super) blob_ids: Ids,
     pub(super) object_ids: Ids,
-    /// One `Arc<Blob>` for each id at a time.
-    pub(super) open: Mutex<HashMap<BlobId, Weak<Blob>>>,
+    pub(super) open: OpenBlobs,
     /// Held while a complete blob looks for its equal: of two that end at once, one must see the other.
     pub(super) completing: Mutex<()>,
     pub(super) closed: AtomicBool,
@@ -77,6 +76,9 @@ pub(super) const IDS_RESERVED: u64 = 1 << 20;
 /// Runs that are no whole piece, for one blob: beyond, the shortest are dropped.
 pub(super) const EXTENTS_MAX: usize = 4_096;
 
+/// Commits at the end: the last changes, what they made removable, and one to spare.
+const SHUT_ROUNDS: usize = 3;
+
 /// How many are dropped at once, so that the search is rare.
 const EXTENTS_DROPPED: usize = 64;
 
@@ -103,23 +105,27 @@ impl Ids {
 }
 
 impl Shared {
-    pub(super) fn open_blobs(&self) -> MutexGuard<'_, HashMap<BlobId, Weak<Blob>>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(super) fn check_open(&self) -> Result<(), Error> {
         if self.closed.load(Relaxed) { Err(Error::Closed) } else { Ok(()) }
     }
 
-    /// Ends the committer, waits for the pool, and releases the directory. Blocks.
-    pub(super) fn shut(&self) {
-        self.journal.end();
-        self.memory.open.invalidate_all();
-        self.memory.open.run_pending_tasks();
+    /// Finishes and commits what was begun, ends the committer, and releases the directory. Blocks.
+    pub(super) fn shut(&self) -> Result<(), Error> {
+        self.open.release_all();
         self.pool.wait_idle();
+        let mut flushed = Ok(());
+        for _ in 0..SHUT_ROUNDS {
+            flushed = self.journal.flush().blocking_recv().unwrap_or(Err(Error::Closed));
+            // A commit closes blobs; those of no more use are then removed, which is a change too.
+            self.pool.wait_idle();
+            if flushed.is_err() || self.journal.is_empty() {
+                break;
+            }
+        }
+        self.journal.end();
         self.index.close();
-        let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
-        drop(lock);
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+        flushed
     }
 
     pub(super) fn object_id(&self) -> Option<ObjectId> {
@@ -141,20 +147,16 @@ impl Shared {
         let state = BlobState { len, is_new: true, ..BlobState::default() };
         let blob = Blob::new(id, path, file, Arc::downgrade(self), state);
         self.table.add_blob(id, BlobEntry::new(0, false, false));
-        self.open_blobs().insert(id, Arc::downgrade(&blob));
+        self.open.enter(&blob);
         self.touched(&blob);
         self.finish_if_whole(&blob);
         Ok(blob)
     }
 
-    pub(super) fn open_now(&self, id: BlobId) -> Option<Arc<Blob>> {
-        self.open_blobs().get(&id).and_then(Weak::upgrade)
-    }
-
     /// Opens a blob from the index. Runs in the pool.
     pub(super) fn open_blob(self: &Arc<Self>, id: BlobId) -> Result<Arc<Blob>, Error> {
         let absent = Error::Absent { blob: id, offset: 0 };
-        if let Some(blob) = self.open_now(id) {
+        if let Some(blob) = self.open.find(id) {
             return Ok(blob);
         }
         let Some(checked) = self.table.blob(id, |entry| entry.checked) else { return Err(absent) };
@@ -178,16 +180,8 @@ impl Shared {
         state.complete = row.complete && row.len == Some(state.map.bytes());
         state.content = row.content;
         let fresh = Blob::new(id, path, file, Arc::downgrade(self), state);
-        let mut open = self.open_blobs();
-        // Another may have opened it meanwhile; then `fresh` is dropped, after the lock.
-        let blob = match open.get(&id).and_then(Weak::upgrade) {
-            Some(there) => there,
-            None => {
-                open.insert(id, Arc::downgrade(&fresh));
-                Arc::clone(&fresh)
-            }
-        };
-        drop(open);
+        // Another may have opened it meanwhile.
+        let blob = self.open.enter(&fresh);
         if self.table.blob(id, |_| ()).is_none() {
             blob.state().detached = true;
         }
@@ -198,13 +192,8 @@ impl Shared {
 
     /// The last `Arc` is gone: what is of no more use goes too.
     pub(super) fn closed_blob(&self, blob: &Blob) {
-        {
-            let mut open = self.open_blobs();
-            match open.get(&blob.id) {
-                // Opened again, or this one was the loser of two openings.
-                Some(weak) if weak.strong_count() > 0 => return,
-                _ => drop(open.remove(&blob.id)),
-            }
+        if !self.open.forget(blob.id) {
+            return;
         }
         let (checked, detached) = {
             let state = blob.state();
@@ -297,13 +286,12 @@ impl Shared {
         }
         self.table.objects.fetch_sub(objects, Relaxed);
         self.memory.contents.invalidate(&id);
-        let open = self.open_now(id);
-        if let Some(blob) = &open {
+        if let Some(blob) = self.open.find(id) {
             blob.state().detached = true;
         }
         self.room.freeing(bytes);
         self.journal.remove_blob(id, bytes);
-        self.memory.open.invalidate(&id);
+        self.open.release(id);
         (objects, bytes)
     }
 
@@ -316,7 +304,7 @@ impl Shared {
     pub(super) fn io_failed(&self, op: &'static str, path: PathBuf, source: io::Error) -> Error {
         self.metrics.errors.inc(op);
         if source.kind() == io::ErrorKind::StorageFull {
-            self.room.ran_out(&self.metrics);
+            self.room.ran_out(0, &self.metrics);
             self.journal.hurry();
             return Error::Full { needed: 0 };
         }

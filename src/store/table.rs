@@ -139,6 +139,12 @@ impl Table {
         self.blobs.iter().map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner).len() as u64).sum()
     }
 
+    /// All blob ids, shard by shard; not a moment's picture.
+    pub(super) fn blob_ids(&self) -> Vec<BlobId> {
+        let shards = self.blobs.iter().map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner));
+        shards.flat_map(|shard| shard.keys().copied().collect::<Vec<_>>()).collect()
+    }
+
     /// All keys, shard by shard; not a moment's picture.
     pub(super) fn key_hashes(&self) -> Vec<KeyHash> {
         let shards = self.keys.iter().map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner));

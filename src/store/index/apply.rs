@@ -1,6 +1,6 @@
 //! One group commit: many changes, one durable transaction.
 
-use std::{io, sync::PoisonError};
+use std::io;
 
 use redb::{Durability, ReadableTable, Table, WriteTransaction};
 
@@ -12,8 +12,7 @@ use crate::{
         format::{self, BlobRow, VERIFIED_MAX},
         identity::Sum,
         index::{
-            BLOBS, CONTENTS, COUNTERS, DIGESTS, Index, NEXT_BLOB, NEXT_OBJECT, OBJECTS, PIECES, caught, digest_key, join_key,
-            other,
+            BLOBS, CONTENTS, COUNTERS, DIGESTS, Index, NEXT_BLOB, NEXT_OBJECT, OBJECTS, PIECES, digest_key, join_key, other,
         },
     },
 };
@@ -53,18 +52,18 @@ pub(in crate::store) struct Snapshot {
 }
 
 impl Index {
-    /// Makes all of `changes` durable, or none of them. After an error the index must be reopened before the next try.
+    /// Makes all of `changes` durable, or none of them. [`io::ErrorKind::InvalidData`] means that the index rotted.
     pub(in crate::store) fn apply(&self, changes: &Changes) -> io::Result<()> {
-        let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let database = guard.as_ref().ok_or_else(|| io::Error::other("the index is not open"))?;
-        caught(|| {
+        self.ensure_writable()?;
+        let applied = self.guarded(|database| {
             let mut write = database.begin_write().map_err(other)?;
             write.set_durability(Durability::Immediate).map_err(io::Error::other)?;
             // Costs a little in each commit; without it a start after a kill reads the whole index.
             write.set_quick_repair(true);
             changes.write(&write)?;
             write.commit().map_err(other)
-        })
+        });
+        applied.inspect_err(|_| self.discard())
     }
 }
 

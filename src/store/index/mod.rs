@@ -15,12 +15,14 @@ mod backend;
 use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    sync::{Arc, PoisonError, RwLock, RwLockWriteGuard},
 };
 
-use redb::{Builder, Database, ReadableDatabase, ReadableTable, TableDefinition, TableError};
+use redb::{Builder, Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition, TableError};
 
 pub(super) use apply::{BlobChange, Changes, Snapshot};
+
+use backend::{Backend, Overlay};
 
 use crate::{
     digest::Digest,
@@ -47,10 +49,18 @@ const NEXT_OBJECT: &str = "object";
 /// The open index. Reads run beside the one writer.
 #[derive(Debug)]
 pub(super) struct Index {
-    /// `None` while a reopening failed.
-    database: RwLock<Option<Database>>,
-    file: Arc<dyn DiskFile>,
+    open: RwLock<Open>,
     cache_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Open {
+    /// `None` after an error, until it is opened anew, and at the end.
+    database: Option<Database>,
+    file: Arc<dyn DiskFile>,
+    /// What redb writes is not written to the file.
+    read_only: bool,
+    closed: bool,
 }
 
 /// What a start needs of the whole index.
@@ -71,22 +81,66 @@ pub(super) type Scanned = Vec<(KeyHash, ObjectId, ObjectMeta)>;
 impl Index {
     /// Opens the index in `file`, or starts one if the file is empty. A file that rotted is an error, never a panic.
     pub(super) fn open(file: Arc<dyn DiskFile>, cache_bytes: usize) -> io::Result<Self> {
-        let database = open_database(&file, cache_bytes)?;
-        Ok(Self { database: RwLock::new(Some(database)), file, cache_bytes })
+        let database = open_database(Backend(Arc::clone(&file)), cache_bytes)?;
+        Ok(Self { open: RwLock::new(Open { database: Some(database), file, read_only: false, closed: false }), cache_bytes })
     }
 
-    /// Opens it anew: after an I/O error redb takes no more work.
-    pub(super) fn reopen(&self) -> io::Result<()> {
-        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        // The old one must be gone first: two on one file would each think they own it.
-        drop(database.take());
-        *database = Some(open_database(&self.file, self.cache_bytes)?);
+    /// Opens it anew if it is not open: after an I/O error redb takes no more work, and [`Index::apply`] closed it. On a disk that takes no
+    /// writes it is opened for reading only.
+    fn ensure_open(&self) -> io::Result<()> {
+        if self.open.read().unwrap_or_else(PoisonError::into_inner).database.is_some() {
+            return Ok(());
+        }
+        let mut open = self.write();
+        if open.closed {
+            return Err(io::Error::other("the index is closed"));
+        }
+        let opened = open_database(Backend(Arc::clone(&open.file)), self.cache_bytes);
+        open.read_only = opened.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::InvalidData);
+        open.database = Some(match opened {
+            Err(_) if open.read_only => open_database(Overlay::new(Arc::clone(&open.file))?, self.cache_bytes)?,
+            opened => opened?,
+        });
         Ok(())
+    }
+
+    /// Opens it for writing, or fails.
+    fn ensure_writable(&self) -> io::Result<()> {
+        if self.open.read().unwrap_or_else(PoisonError::into_inner).read_only {
+            self.discard();
+        }
+        self.ensure_open()?;
+        match self.open.read().unwrap_or_else(PoisonError::into_inner).read_only {
+            true => Err(io::Error::other("the disk takes no writes")),
+            false => Ok(()),
+        }
+    }
+
+    /// Goes on with an empty index in `file`.
+    pub(super) fn replace(&self, file: Arc<dyn DiskFile>) -> io::Result<()> {
+        self.discard();
+        let mut open = self.write();
+        open.file = file;
+        open.read_only = false;
+        open.database = Some(open_database(Backend(Arc::clone(&open.file)), self.cache_bytes)?);
+        Ok(())
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Open> {
+        self.open.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Closes it until the next call that needs it.
+    fn discard(&self) {
+        let database = self.write().database.take();
+        // Its drop writes, if it can; on rotten pages redb may panic.
+        let _ = caught(|| Ok(drop(database)));
     }
 
     /// Closes the file in good order. Later calls fail.
     pub(super) fn close(&self) {
-        drop(self.database.write().unwrap_or_else(PoisonError::into_inner).take());
+        self.write().closed = true;
+        self.discard();
     }
 
     /// Everything a start needs, read in one pass; small tables only (piece rows are read when their blob is opened).
@@ -184,17 +238,15 @@ impl Index {
 
     /// Runs `work` on the database. redb may panic on rotten pages: that is an error here.
     fn guarded<T>(&self, work: impl FnOnce(&Database) -> io::Result<T>) -> io::Result<T> {
-        let guard: RwLockReadGuard<'_, _> = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let database = guard.as_ref().ok_or_else(|| io::Error::other("the index is not open"))?;
+        self.ensure_open()?;
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        let database = open.database.as_ref().ok_or_else(|| io::Error::other("the index is not open"))?;
         caught(|| work(database))
     }
 }
 
-fn open_database(file: &Arc<dyn DiskFile>, cache_bytes: usize) -> io::Result<Database> {
-    caught(|| {
-        let backend = backend::Backend(Arc::clone(file));
-        Builder::new().set_cache_size(cache_bytes).create_with_backend(backend).map_err(other)
-    })
+fn open_database(backend: impl StorageBackend, cache_bytes: usize) -> io::Result<Database> {
+    caught(|| Builder::new().set_cache_size(cache_bytes).create_with_backend(backend).map_err(other))
 }
 
 fn caught<T>(work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
@@ -210,11 +262,13 @@ fn present<T>(table: Result<T, TableError>) -> io::Result<Option<T>> {
     }
 }
 
-/// Keeps the operating system's error visible: what to do about a full disk depends on it.
+/// Keeps the operating system's error visible: what to do about a full disk depends on it. Rot is `InvalidData`.
 fn other(error: impl Into<redb::Error>) -> io::Error {
     match error.into() {
         redb::Error::Io(error) => error,
-        error => io::Error::other(error),
+        redb::Error::PreviousIo => io::Error::other(redb::Error::PreviousIo),
+        // Used as it is used here, redb has nothing else to complain of but its file.
+        error => io::Error::new(io::ErrorKind::InvalidData, error),
     }
 }
 

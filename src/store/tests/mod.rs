@@ -1,7 +1,13 @@
 //! The store over a simulated disk.
 
 mod basics;
+mod contents;
 mod crash;
+mod real;
+mod responses;
+mod room;
+mod rot;
+mod starts;
 
 use std::{path::PathBuf, sync::Arc, time::Duration, time::SystemTime};
 
@@ -32,6 +38,26 @@ pub(super) fn config() -> Config {
 
 pub(super) async fn start(disk: &SimDisk) -> Store {
     open(config(), Arc::new(disk.clone()), metrics::Store::default()).await.unwrap()
+}
+
+pub(super) async fn start_with(disk: &SimDisk, change: impl FnOnce(&mut Config)) -> Store {
+    let mut config = config();
+    change(&mut config);
+    open(config, Arc::new(disk.clone()), metrics::Store::default()).await.unwrap()
+}
+
+/// Waits until all work in the background is done.
+pub(super) async fn settle(store: &Store) {
+    let shared = Arc::clone(&store.shared);
+    tokio::task::spawn_blocking(move || shared.pool.wait_idle()).await.unwrap();
+}
+
+/// The file of the only blob.
+pub(super) fn blob_file(disk: &SimDisk) -> PathBuf {
+    let files = disk.files();
+    let mut blobs = files.iter().filter(|path| path.starts_with("/data/blobs"));
+    let (Some(file), None) = (blobs.next(), blobs.next()) else { panic!("not one blob: {files:?}") };
+    file.clone()
 }
 
 /// Bytes that differ everywhere and between seeds.

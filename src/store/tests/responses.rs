@@ -1,0 +1,148 @@
+//! Stored responses: variants, replacement, purge, listing.
+
+use http::{HeaderValue, header};
+
+use super::*;
+use crate::store::{Purge, Purged};
+
+#[tokio::test]
+async fn a_response_with_the_same_selecting_fields_is_replaced_and_others_stand_beside_it() {
+    let store = start(&SimDisk::new(1)).await;
+    let blob = store.create(Some(1)).await.unwrap();
+    let variant = |encoding: Option<&'static str>| {
+        let mut meta = meta("/a", &blob);
+        meta.selecting = vec![(header::ACCEPT_ENCODING, encoding.map(HeaderValue::from_static))];
+        meta
+    };
+    let plain = store.insert(variant(None));
+    let gzip = store.insert(variant(Some("gzip")));
+    let newer = store.insert(variant(None));
+    let ids = |objects: &[Arc<crate::object::Object>]| objects.iter().map(|object| object.id).collect::<Vec<_>>();
+    assert_eq!(ids(&store.lookup(key("/a").hash()).await.unwrap()), [newer.id, gzip.id]);
+    assert_ne!(plain.id, newer.id);
+    assert!(store.update(&plain, variant(None)).is_none(), "what was replaced cannot be freshened");
+    let fresh = store.update(&gzip, variant(Some("gzip"))).unwrap();
+    assert_eq!(ids(&store.lookup(key("/a").hash()).await.unwrap()), [fresh.id, newer.id]);
+    assert_eq!(store.stats().objects, 2);
+}
+
+#[tokio::test]
+async fn variants_under_one_key_are_bounded() {
+    let store = start(&SimDisk::new(2)).await;
+    let blob = store.create(Some(1)).await.unwrap();
+    for number in 0..100 {
+        let mut meta = meta("/a", &blob);
+        meta.selecting = vec![(header::COOKIE, Some(HeaderValue::from(number)))];
+        store.insert(meta);
+    }
+    assert_eq!(store.lookup(key("/a").hash()).await.unwrap().len(), 32);
+    assert_eq!(store.stats().objects, 32);
+}
+
+#[tokio::test]
+async fn what_was_removed_is_gone_at_once_and_after_a_restart() {
+    let disk = SimDisk::new(3);
+    let store = start(&disk).await;
+    drop(put(&store, "/a", &content(1, 1_000)).await);
+    drop(put(&store, "/b", &content(2, 1_000)).await);
+    store.flush().await.unwrap();
+    let object = store.lookup(key("/a").hash()).await.unwrap()[0].clone();
+    store.remove(&object);
+    assert!(find(&store, "/a").await.is_none());
+    store.close().await.unwrap();
+    blob_file(&disk);
+    let store = start(&disk).await;
+    assert!(find(&store, "/a").await.is_none());
+    assert!(find(&store, "/b").await.is_some());
+}
+
+#[tokio::test]
+async fn a_blob_without_a_response_goes_with_its_last_holder() {
+    let disk = SimDisk::new(4);
+    let store = start(&disk).await;
+    let blob = store.create(Some(1_000)).await.unwrap();
+    write(&blob, 0, &content(1, 1_000)).await.unwrap();
+    store.flush().await.unwrap();
+    assert_eq!(store.stats().blobs, 1);
+    settle(&store).await;
+    drop(blob);
+    store.flush().await.unwrap();
+    settle(&store).await;
+    assert_eq!((store.stats().blobs, store.stats().used), (0, 0));
+    assert!(!disk.files().iter().any(|path| path.starts_with("/data/blobs")));
+}
+
+#[tokio::test]
+async fn small_content_is_answered_from_memory_once_it_was_read() {
+    let store = start(&SimDisk::new(5)).await;
+    let bytes = content(1, 20_000);
+    let blob = put(&store, "/a", &bytes).await;
+    let object = store.lookup_now(key("/a").hash()).unwrap()[0].clone();
+    assert_eq!(store.small(&object), None);
+    assert_eq!(blob.read(0, 100_000).await.unwrap(), bytes);
+    assert_eq!(store.small(&object).unwrap(), bytes);
+    assert_eq!(blob.read(19_999, 10).await.unwrap(), bytes[19_999..]);
+    store.remove(&object);
+    drop(blob);
+    assert_eq!(store.lookup_now(key("/a").hash()).unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn a_purge_counts_first_and_then_does_what_it_counted() {
+    let store = start(&SimDisk::new(6)).await;
+    for (path, seed) in [("/a", 1), ("/b", 1), ("/c", 2)] {
+        drop(put(&store, path, &content(seed, 1_000)).await);
+        settle(&store).await;
+    }
+    let other = put(&store, "/other", &content(3, 500)).await;
+    let mut elsewhere = meta("/x", &other);
+    elsewhere.key = CacheKey::new(Scheme::Http, "other.example", "/x");
+    store.insert(elsewhere);
+    drop(other);
+    let one = Purge::Key(key("/a").hash());
+    let counted = Purged { objects: 1, blobs: 0, bytes: 0 };
+    assert_eq!(store.purge(one.clone(), true).await.unwrap(), counted, "its bytes are shared");
+    assert_eq!(store.purge(one, false).await.unwrap(), counted);
+    let group = Purge::Group("h.example".into());
+    let counted = Purged { objects: 3, blobs: 2, bytes: 2_000 };
+    assert_eq!(store.purge(group.clone(), true).await.unwrap(), counted);
+    assert_eq!(store.stats().objects, 4);
+    assert_eq!(store.purge(group, false).await.unwrap(), counted);
+    assert_eq!(store.purge(Purge::All, false).await.unwrap(), Purged { objects: 1, blobs: 1, bytes: 500 });
+    store.flush().await.unwrap();
+    assert_eq!((store.stats().objects, store.stats().blobs, store.stats().used), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn all_responses_are_listed_page_by_page() {
+    let store = start(&SimDisk::new(7)).await;
+    for number in 0..25 {
+        drop(put(&store, &format!("/{number}"), &content(number, 100)).await);
+    }
+    store.flush().await.unwrap();
+    let (mut page, mut seen) = (None, std::collections::HashSet::new());
+    loop {
+        let (listed, next) = store.objects(page, 10).await.unwrap();
+        assert!(listed.len() <= 10 && listed.iter().all(|one| one.present == 100));
+        seen.extend(listed.iter().map(|one| one.object.meta.key.text().to_owned()));
+        page = next;
+        if page.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen.len(), 25);
+}
+
+#[tokio::test]
+async fn quarantined_content_is_kept_aside_and_never_found() {
+    let disk = SimDisk::new(8);
+    let store = start(&disk).await;
+    let blob = put(&store, "/a", &content(1, 1_000)).await;
+    store.quarantine(blob.id(), "digest mismatch").await.unwrap();
+    assert!(store.lookup(key("/a").hash()).await.unwrap().is_empty());
+    let kept = PathBuf::from(format!("/data/quarantine/{}", blob.id()));
+    store.flush().await.unwrap();
+    settle(&store).await;
+    assert!(disk.files().contains(&kept));
+    assert!(store.quarantine(blob.id(), "again").await.is_err());
+}
