@@ -24,6 +24,9 @@ pub enum Error {
     /// The origin sent other bytes than asked for.
     #[error("the origin answered with another range than asked for")]
     WrongRange,
+    /// The origin answered a range or a condition that its request did not have.
+    #[error("the origin answered {0}, which nothing in the request asked for")]
+    Unasked(StatusCode),
     /// The body ended before its length.
     #[error("the body ended early")]
     Short,
@@ -53,6 +56,7 @@ impl Error {
             Self::Changed => "changed",
             Self::Answered(_) => "answered",
             Self::WrongRange => "wrong-range",
+            Self::Unasked(_) => "unasked",
             Self::Short => "short",
             Self::Unresumable => "unresumable",
             Self::Busy { .. } => "busy",
@@ -83,7 +87,7 @@ impl Error {
             },
             Self::Answered(status) => status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS,
             Self::Short | Self::WrongRange | Self::Busy { .. } | Self::Stalled => true,
-            Self::Store(_) | Self::Changed | Self::Unresumable | Self::OnlyIfCached | Self::Stopped => false,
+            Self::Store(_) | Self::Changed | Self::Unasked(_) | Self::Unresumable | Self::OnlyIfCached | Self::Stopped => false,
         }
     }
 }

@@ -276,6 +276,7 @@ async fn ask_upstream(hub: &Arc<Hub>, want: &Arc<Wanted>, stored: Option<Arc<Kno
             }
             Judgement::AskWhole => relay(response, Why::OtherRange),
             Judgement::Relay(why) => relay(response, why),
+            Judgement::Misfit(error) => Err(error),
             Judgement::Store(_) if hub.mismatches.bars(want.key.hash()) => relay(response, Why::Mismatch),
             Judgement::Store(storable) => {
                 let fetched = Fetched { response, source, upstream, moved };

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use http::{HeaderMap, StatusCode, header};
 
-use super::Wanted;
+use super::{Error, Wanted};
 use crate::{
     object::{BlobId, ObjectMeta, Trust},
     piece::ByteRange,
@@ -30,6 +30,8 @@ pub(super) enum Judgement {
     AskWhole,
     /// The client that caused it gets it; nobody else, and nothing is stored.
     Relay(Why),
+    /// It answers something nobody asked: passed on, it would be taken for an answer. Nobody gets it.
+    Misfit(Error),
 }
 
 /// Why a response is only relayed. One word each, for `Cache-Status` and the log.
@@ -105,6 +107,35 @@ pub(super) enum AskedRange {
 
 /// Judges a response to `want`. `object_max`: the longest content that is stored.
 pub(super) fn judge(want: &Wanted, asked: AskedRange, conditional: bool, arrived: &Arrived<'_>, object_max: u64) -> Judgement {
+    match of_response(want, asked, conditional, arrived, object_max) {
+        Judgement::Relay(why) => misfit(asked, arrived).map_or(Judgement::Relay(why), Judgement::Misfit),
+        judgement => judgement,
+    }
+}
+
+/// Why a response must not even be relayed. Clients append what comes with a 206 to what they have, whatever its `Content-Range` says.
+fn misfit(asked: AskedRange, arrived: &Arrived<'_>) -> Option<Error> {
+    match (arrived.status, asked) {
+        (StatusCode::PARTIAL_CONTENT, AskedRange::Client(spec)) if is_part_of(spec, arrived) => None,
+        (StatusCode::PARTIAL_CONTENT, AskedRange::Client(_) | AskedRange::Own(_)) => Some(Error::WrongRange),
+        // RFC 9110 §15.3.7, §15.4.5: both answer fields that this request did not have.
+        (StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED, _) => Some(Error::Unasked(arrived.status)),
+        _ => None,
+    }
+}
+
+/// Whether the body is a part that `spec` asks for, as far as can be told without a length of the whole.
+fn is_part_of(spec: RangeSpec, arrived: &Arrived<'_>) -> bool {
+    let Ok(Some(ContentRange::Satisfied { range, len })) = ContentRange::of(arrived.fields) else { return false };
+    let is_framed_so = !matches!(arrived.framing, Framing::Length(body) if body != range.len());
+    let is_asked_for = match len {
+        Some(len) => answers(AskedRange::Client(spec), range, len),
+        None => spec.start().is_none_or(|start| start == range.start),
+    };
+    is_framed_so && is_asked_for
+}
+
+fn of_response(want: &Wanted, asked: AskedRange, conditional: bool, arrived: &Arrived<'_>, object_max: u64) -> Judgement {
     if conditional && arrived.status == StatusCode::NOT_MODIFIED {
         return Judgement::Confirmed;
     }
