@@ -252,6 +252,7 @@ async fn ask_upstream(hub: &Arc<Hub>, want: &Arc<Wanted>, stored: Option<Arc<Kno
     })?);
     let config = hub.config();
     let mut range = ask::range(want, config.segment_len);
+    let is_barred = hub.mismatches.bars(want.key.hash());
     loop {
         let first = ask::first(want, stored.as_deref(), range);
         let request_time = SystemTime::now();
@@ -277,7 +278,12 @@ async fn ask_upstream(hub: &Arc<Hub>, want: &Arc<Wanted>, stored: Option<Arc<Kno
             Judgement::AskWhole => relay(response, Why::OtherRange),
             Judgement::Relay(why) => relay(response, why),
             Judgement::Misfit(error) => Err(error),
-            Judgement::Store(_) if hub.mismatches.bars(want.key.hash()) => relay(response, Why::Mismatch),
+            // A part of our choosing cannot be relayed.
+            Judgement::Store(_) if is_barred && matches!(range, AskedRange::Own(_)) => {
+                range = AskedRange::No;
+                continue;
+            }
+            Judgement::Store(_) if is_barred => relay(response, Why::Mismatch),
             Judgement::Store(storable) => {
                 let fetched = Fetched { response, source, upstream, moved };
                 match admit(hub, want, storable, fetched, place.clone()).await {
