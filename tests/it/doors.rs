@@ -1,7 +1,5 @@
 //! The four doors: the same bytes through each, from one cache.
 
-use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
-
 use crate::support::{Answer, Content, KIB, MIB, Origin, Proxy, Resource, proxy};
 
 const GUID: &str = "/filestreamingservice/files/3a1f0c58-0d2e-4c7b-9f7e-2f6b1d5c9a10";
@@ -126,9 +124,7 @@ async fn the_reverse_door_serves_any_host_from_its_upstream() {
 #[tokio::test]
 async fn the_wsus_door_caches_content_and_passes_services() {
     let content = Content::new("cab", 150 * KIB);
-    let sha1 = digest(&SHA1_FOR_LEGACY_USE_ONLY, &content.all());
-    let sha1: String = sha1.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
-    let path = format!("/Content/{}/{sha1}.cab", &sha1[38..]);
+    let path = content.wsus_path();
     let origin = Origin::start().await;
     origin.serve(&path, Resource::new(&content).without("Cache-Control"));
     origin.answer("/ClientWebService/client.asmx", |ask| {

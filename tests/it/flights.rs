@@ -253,6 +253,28 @@ async fn variants_are_kept_apart() {
 }
 
 #[tokio::test]
+async fn a_chunked_response_is_stored_once_it_has_ended_cleanly() {
+    let content = Content::new("a", 2 * MIB + 1);
+    let (origin, weir) = scene(Resource::new(&content).without_ranges().chunked()).await;
+    assert!(weir.download("cdn.test", "/a", &[], &content).await.is_all_of(&content));
+    weir.settled().await;
+    let part = weir.get_with("cdn.test", "/a", &[("Range", "bytes=-9")]).await;
+    assert!(part.is_hit() && part.is_whole(&content.bytes(2 * MIB - 8, 2 * MIB + 1)), "{:?}", part.head);
+    assert_eq!(origin.requests("/a"), 1);
+}
+
+#[tokio::test]
+async fn what_ends_with_its_connection_is_relayed_and_never_stored() {
+    let content = Content::new("a", MIB);
+    let (origin, weir) = scene(Resource::new(&content).without_ranges().close_delimited()).await;
+    for _ in 0..2 {
+        let got = weir.download("cdn.test", "/a", &[], &content).await;
+        assert!(got.is_all_of(&content) && !got.is_hit(), "a cut could not be told from its end: {got:?}");
+    }
+    assert_eq!(origin.requests("/a"), 2);
+}
+
+#[tokio::test]
 async fn equal_content_under_two_names_is_stored_once() {
     let content = Content::new("same", 4 * MIB);
     let (origin, weir) = scene(Resource::new(&content)).await;

@@ -5,6 +5,7 @@
 mod bad_clients;
 mod bad_origins;
 mod command_line;
+mod digests;
 mod doors;
 mod flights;
 mod full_disk;

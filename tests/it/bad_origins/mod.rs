@@ -180,6 +180,25 @@ async fn an_origin_that_is_not_there_is_a_bad_gateway_and_comes_back() {
 }
 
 #[tokio::test]
+async fn a_head_that_lies_about_the_length_spoils_no_get() {
+    let content = Content::new("a", 100_000);
+    let origin = Origin::start().await;
+    let good = Resource::new(&content);
+    origin.answer("/a", move |ask| match ask.method.as_str() {
+        "HEAD" => good.answer(ask).with("Content-Length", 10),
+        _ => good.answer(ask),
+    });
+    let weir = proxy().upstream("cdn.test", &origin).start().await;
+    assert_eq!(weir.head("cdn.test", "/a", &[]).await.status, 200);
+    for _ in 0..2 {
+        let got = weir.download("cdn.test", "/a", &[], &content).await;
+        assert!(got.is_all_of(&content), "{got:?}");
+    }
+    let honest = weir.head("cdn.test", "/a", &[]).await;
+    assert_eq!(honest.field("content-length"), Some("100000"), "what was received counts: {:?}", honest.head);
+}
+
+#[tokio::test]
 async fn content_that_changes_between_two_downloads_is_never_mixed() {
     let (one, two) = (Content::new("one", 8_000_000), Content::new("two", 8_000_000));
     let origin = Origin::start().await;

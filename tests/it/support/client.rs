@@ -176,8 +176,10 @@ impl Download {
     }
 }
 
+/// By the word of the cache nearest to the client, which is the last (RFC 9211 §2).
 fn is_hit(head: &Head) -> bool {
-    head.field("cache-status").is_some_and(|status| status.split(';').any(|word| word.trim() == "hit"))
+    let nearest = head.all("cache-status").last().and_then(|line| line.rsplit(',').next());
+    nearest.is_some_and(|status| status.split(';').any(|word| word.trim() == "hit"))
 }
 
 fn status(head: &Head) -> u16 {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+
 /// The content of one representation. Two contents with different names differ at nearly every byte, and no 4 KiB page of a
 /// content equals another, so bytes that are mixed up, shifted or repeated are always noticed.
 #[derive(Clone)]
@@ -71,6 +73,13 @@ impl Content {
             at += len as u64;
         }
         None
+    }
+
+    /// Where a WSUS server keeps this content: the path holds its SHA-1.
+    pub(crate) fn wsus_path(&self) -> String {
+        let sha1 = digest(&SHA1_FOR_LEGACY_USE_ONLY, &self.all());
+        let name: String = sha1.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
+        format!("/Content/{}/{name}.cab", &name[38..])
     }
 
     fn page(&self, number: u64) -> [u8; PAGE] {
