@@ -85,7 +85,8 @@ fn without_a_file_the_standard_doors_are_open_on_all_addresses() {
 
 #[test]
 fn flags_stand_above_the_file() {
-    let file = "[[listen]]\naddress = '127.0.0.1:1'\n[store]\nsize = '1 GiB'\ndirectory = '/a'\n[admin]\nlisten = '127.0.0.1:2'\n[resolver]\nservers = ['192.0.2.1']\n";
+    let file = "[[listen]]\naddress = '127.0.0.1:1'\n[store]\nsize = '1 GiB'\ndirectory = '/a'\n\
+                [admin]\nlisten = '127.0.0.1:2'\n[resolver]\nservers = ['192.0.2.1']\n";
     let flags = Flags {
         reverse: Some("http://intranet.example:81/base/".to_owned()),
         wsus: Some("https://wsus.example".to_owned()),
@@ -117,7 +118,8 @@ fn an_upstream_makes_a_definition_and_for_clients_a_site() {
     let config = good(
         "[[listen]]\naddress = '[::]:80'\n\
          [[upstream]]\nname = 'mirror'\nurl = 'http://mirror.corp/debian/'\ndoor = 'reverse'\npaths = ['/pool']\npass = ['/pool/api']\n\
-         [[upstream]]\nname = 'cdn'\nurl = 'https://cdn.corp:444'\nhosts = ['*.cdn.test', 'cdn.test:8080']\naddress = '10.0.0.1:444'\nrate = '8 Mbit/s'\nconnections = 3\n\
+         [[upstream]]\nname = 'cdn'\nurl = 'https://cdn.corp:444'\nhosts = ['*.cdn.test', 'cdn.test:8080']\naddress = '10.0.0.1:444'\n\
+         rate = '8 Mbit/s'\nconnections = 3\n\
          [[upstream]]\nname = 'root'\nkind = 'parent'\nurl = 'http://10.0.0.2:8080'\nonly_parents = true\norder = 7\n",
         &Flags::default(),
     );
