@@ -25,6 +25,11 @@ same "HEAD knows the length" "$((24 * 1048576))" "$(curl -sSf -I "$at/whole.bin"
 same "an ETag that is still right gets 304" 304 \
     "$(curl -sS -o /dev/null -w '%{http_code}' -H "If-None-Match: $(tr -d '\r' <head | awk 'tolower($1) == "etag:" { print $2 }')" "$at/whole.bin")"
 
+generate "$www/whole.bin" 24
+touch -d '1 minute ago' "$www/whole.bin"
+curl -sSf -H 'Cache-Control: no-cache' -o whole.bin "$at/whole.bin"
+same_bytes "a file that changed, asked for with no-cache" "$www/whole.bin" whole.bin
+
 for state in cold warm; do
     curl -sSf -r 3000000-9000000 -o range.bin "$at/ranges.bin"
     same "a range, $state" "$(part "$www/ranges.bin" 3000000 6000001 | sha256sum)" "$(sha256sum <range.bin)"

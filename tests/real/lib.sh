@@ -102,8 +102,8 @@ wait_for() {
 
 # --- payloads -------------------------------------------------------------------------------------
 
-# generate FILE MEBIBYTES
-generate() { head -c "$2M" /dev/urandom >"$1"; }
+# generate FILE MEBIBYTES: unchanged for a week, as far as its date tells; what changed a moment ago is fresh for a moment.
+generate() { head -c "$2M" /dev/urandom >"$1" && touch -d '7 days ago' "$1"; }
 
 # part FILE OFFSET LENGTH: these bytes of the file.
 part() { dd if="$1" iflag=skip_bytes,count_bytes skip="$2" count="$3" bs=1M status=none; }
