@@ -77,6 +77,15 @@ async fn a_second_weir_on_the_same_data_says_so_and_ends() {
 }
 
 #[tokio::test]
+async fn a_port_that_is_taken_stops_the_start_in_words() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (status, said) = proxy().arg("--listen").arg(&address).start_in_vain();
+    assert!(!status.success());
+    assert!(said.contains(&address), "it names the address: {said}");
+}
+
+#[tokio::test]
 async fn a_purged_url_is_fetched_again_and_others_stay() {
     let content = Content::new("a", 10 * KIB);
     let (origin, weir) = scene(&content).await;

@@ -5,6 +5,7 @@
 mod bad_clients;
 mod bad_origins;
 mod command_line;
+mod damage;
 mod digests;
 mod doors;
 mod flights;
@@ -17,5 +18,7 @@ mod lifecycle;
 mod parents;
 mod pass;
 mod ranges;
+mod room;
+mod signatures;
 mod support;
 mod tls;

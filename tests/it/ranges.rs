@@ -151,6 +151,19 @@ async fn if_range_decides_between_part_and_whole() {
 }
 
 #[tokio::test]
+async fn a_resume_under_if_range_works_on_content_that_is_not_here() {
+    for (number, validator) in [LAST_MODIFIED, "\"one\""].into_iter().enumerate() {
+        let scene = Scene::new().await;
+        // As apt resumes, after the cache was emptied.
+        let reply = scene.get("/cold", &[("Range", "bytes=2000000-"), ("If-Range", validator)]).await;
+        assert_eq!(reply.status, 206, "{number}");
+        assert!(reply.is_whole(&scene.content.bytes(2_000_000, LEN)), "{number}: {:?}", reply.head);
+        let other = scene.get("/a", &[("Range", "bytes=2000000-"), ("If-Range", "\"other\"")]).await;
+        assert!(other.status == 200 && other.is_whole(&scene.content.all()), "{number}: {:?}", other.head);
+    }
+}
+
+#[tokio::test]
 async fn conditions_are_answered_from_the_store() {
     let scene = Scene::warm().await;
     let before = scene.origin.requests("/a");

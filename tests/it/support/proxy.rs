@@ -95,6 +95,10 @@ impl ProxyBuilder {
         self
     }
 
+    pub(crate) fn data_path(&self) -> &Path {
+        &self.data
+    }
+
     fn config_path(&self) -> PathBuf {
         self.scratch.join("weir.toml")
     }
