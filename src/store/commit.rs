@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeSet, HashSet},
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{Arc, Weak, atomic::Ordering::Relaxed},
     thread,
@@ -44,9 +45,15 @@ pub(super) fn start(store: &Arc<Shared>) -> io::Result<()> {
 fn run(store: &Weak<Shared>, journal: &Journal) {
     while journal.wait() {
         let Some(store) = store.upgrade() else { return };
-        store.commit();
-        store.keep_clear();
-        store.show();
+        let turn = || {
+            store.commit();
+            store.keep_clear();
+            store.show();
+        };
+        // What was taken for this commit is lost with it, for it may be what panics: who waited learns that it failed.
+        if catch_unwind(AssertUnwindSafe(turn)).is_err() {
+            tracing::error!("a commit panicked, its changes are forgotten");
+        }
     }
 }
 

@@ -167,9 +167,7 @@ impl Shared {
             self.evict(over);
         }
         let free = self.measure_free();
-        // A share of what could be used at all: the file system may be far smaller than the limit.
-        let clear = clear.min((free + self.table.used.load(Relaxed)) / CLEAR_SHARE);
-        self.evict_for_free(self.config.reserve.saturating_add(clear));
+        self.evict_for_free(self.config.reserve.saturating_add(self.clear_free_bytes()));
         let refused = self.room.refused.load(Relaxed);
         let fits =
             free >= self.config.reserve.saturating_add(refused) && self.table.used.load(Relaxed) + refused <= self.config.size;
@@ -188,6 +186,11 @@ impl Shared {
 
     fn clear_bytes(&self) -> u64 {
         (self.config.size / CLEAR_SHARE).min(CLEAR_MAX)
+    }
+
+    /// The free space kept clear above the reserve: a share of what could be used at all, for the file system may be far smaller than the limit.
+    fn clear_free_bytes(&self) -> u64 {
+        self.clear_bytes().min(self.room.free().saturating_add(self.table.used.load(Relaxed)) / CLEAR_SHARE)
     }
 
     fn measure_free(&self) -> u64 {
@@ -216,8 +219,11 @@ impl Shared {
     pub(super) fn write_failed(&self, blob: &Arc<Blob>, needed: u64, source: io::Error) -> Error {
         match self.io_failed("write", blob.path.clone(), source) {
             Error::Full { .. } => {
+                // The estimate was wrong: somebody else writes to this file system too.
+                self.measure_free();
                 self.room.ran_out(needed, &self.metrics);
-                self.evict(self.clear_bytes().max(needed));
+                self.evict(self.clear_free_bytes().max(needed));
+                self.journal.hurry();
                 Error::Full { needed }
             }
             error => error,

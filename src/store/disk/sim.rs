@@ -42,8 +42,6 @@ pub struct Faults {
 #[derive(Debug)]
 struct World {
     generation: AtomicU64,
-    /// Bytes allocated by all files that exist or are open.
-    used: Arc<AtomicU64>,
     state: Mutex<State>,
 }
 
@@ -69,7 +67,6 @@ struct Names {
 #[derive(Debug)]
 struct Inode {
     data: Mutex<Data>,
-    used: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Default)]
@@ -118,7 +115,7 @@ impl SimDisk {
             syncs: 0,
             calls_left: u64::MAX,
         };
-        let world = World { generation: AtomicU64::new(0), used: Arc::default(), state: Mutex::new(state) };
+        let world = World { generation: AtomicU64::new(0), state: Mutex::new(state) };
         Self { world: Arc::new(world), generation: 0 }
     }
 
@@ -167,9 +164,9 @@ impl SimDisk {
         self.state().capacity = bytes;
     }
 
-    /// Bytes allocated.
+    /// Bytes allocated by the files that have names.
     pub fn used(&self) -> u64 {
-        self.world.used.load(Relaxed)
+        self.state().used()
     }
 
     /// Turns one bit of a file around, as rot does. `false` if the file is not so long.
@@ -222,7 +219,7 @@ impl Disk for SimDisk {
             if !path.parent().is_some_and(|parent| state.live.directories.contains(parent)) {
                 return Err(io::ErrorKind::NotFound.into());
             }
-            let new = || Arc::new(Inode { data: Mutex::default(), used: Arc::clone(&self.world.used) });
+            let new = || Arc::new(Inode { data: Mutex::default() });
             Arc::clone(state.live.files.entry(path.to_owned()).or_insert_with(new))
         };
         Ok(self.file(path, inode))
@@ -279,7 +276,8 @@ impl Disk for SimDisk {
     }
 
     fn free_space(&self, _: &Path) -> io::Result<u64> {
-        Ok(self.alive()?.capacity.saturating_sub(self.used()))
+        let state = self.alive()?;
+        Ok(state.capacity.saturating_sub(state.used()))
     }
 }
 
@@ -301,16 +299,16 @@ impl DiskFile for SimFile {
 
     fn write_at(&self, offset: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {
         let mut bytes = parts.iter().map(|part| &**part).collect::<Vec<&[u8]>>().concat();
-        let (fails, capacity) = {
+        let (fails, free) = {
             let mut state = self.disk.alive()?;
             let fails = state.strikes(&self.path, |faults| faults.write_errors);
             if fails {
                 let kept = state.random.random_range(0..=bytes.len());
                 bytes.truncate(kept);
             }
-            (fails, state.capacity)
+            (fails, if state.capacity == u64::MAX { u64::MAX } else { state.capacity.saturating_sub(state.used()) })
         };
-        self.inode.lock().allocate(offset, bytes.len() as u64, &self.inode.used, capacity)?;
+        self.inode.lock().allocate(offset, bytes.len() as u64, free)?;
         self.inode.change(Change::Write(offset, bytes));
         if fails { Err(broken()) } else { Ok(()) }
     }
@@ -358,6 +356,10 @@ impl State {
         concerned && probability > 0.0 && self.random.random_bool(probability.min(1.0))
     }
 
+    fn used(&self) -> u64 {
+        self.live.files.values().map(|inode| inode.lock().blocks.len() as u64 * BLOCK_LEN).sum()
+    }
+
     fn check_sync(&mut self, path: &Path) -> io::Result<()> {
         if self.strikes(path, |faults| faults.sync_errors) { Err(broken()) } else { Ok(()) }
     }
@@ -395,17 +397,16 @@ impl Inode {
 }
 
 impl Data {
-    fn allocate(&mut self, offset: u64, len: u64, used: &AtomicU64, capacity: u64) -> io::Result<()> {
+    fn allocate(&mut self, offset: u64, len: u64, free: u64) -> io::Result<()> {
         if len == 0 {
             return Ok(());
         }
         let blocks = offset / BLOCK_LEN..=(offset + len - 1) / BLOCK_LEN;
         let new: Vec<u64> = blocks.filter(|block| !self.blocks.contains(block)).collect();
         let more = new.len() as u64 * BLOCK_LEN;
-        if more > 0 && used.load(Relaxed) + more > capacity {
+        if more > free {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        used.fetch_add(more, Relaxed);
         self.blocks.extend(new);
         Ok(())
     }
@@ -424,13 +425,6 @@ impl Change {
                 bytes[start..end].copy_from_slice(new);
             }
         }
-    }
-}
-
-impl Drop for Inode {
-    fn drop(&mut self) {
-        let blocks = self.lock().blocks.len() as u64;
-        self.used.fetch_sub(blocks * BLOCK_LEN, Relaxed);
     }
 }
 

@@ -1,7 +1,7 @@
 //! redb over the disk seam, so that a simulated crash loses index writes too.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     io::{self, IoSlice},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -118,13 +118,11 @@ impl StorageBackend for Overlay {
         let mut written = self.lock();
         written.len = written.len.max(offset + data.len() as u64);
         for (number, inside, whole) in Self::blocks(offset, data.len()) {
-            if !written.blocks.contains_key(&number) {
-                let block = self.block(number)?;
-                written.blocks.insert(number, block);
-            }
-            if let Some(block) = written.blocks.get_mut(&number) {
-                block[inside].copy_from_slice(&data[whole]);
-            }
+            let block = match written.blocks.entry(number) {
+                Entry::Occupied(there) => there.into_mut(),
+                Entry::Vacant(free) => free.insert(self.block(number)?),
+            };
+            block[inside].copy_from_slice(&data[whole]);
         }
         Ok(())
     }

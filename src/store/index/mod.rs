@@ -134,7 +134,10 @@ impl Index {
     fn discard(&self) {
         let database = self.write().database.take();
         // Its drop writes, if it can; on rotten pages redb may panic.
-        let _ = caught(|| Ok(drop(database)));
+        let _ = caught(|| {
+            drop(database);
+            Ok(())
+        });
     }
 
     /// Closes the file in good order. Later calls fail.

@@ -115,9 +115,20 @@ async fn a_disk_too_full_for_the_index_is_cleared_by_eviction() {
     if let Ok(blob) = blob {
         let _ = write(&blob, 0, &content(99, ONE)).await;
     }
-    while store.flush().await.is_err() || store.create(Some(ONE)).await.is_err() {}
+    // Each failed commit removes files; a few rounds make room.
+    let mut works = false;
+    for _ in 0..20 {
+        let flushed = store.flush().await.is_ok();
+        settle(&store).await;
+        works = flushed && store.create(Some(ONE)).await.is_ok();
+        if works {
+            break;
+        }
+    }
+    assert!(works, "{:?}", store.stats());
     assert_eq!(store.stats().state, State::Working);
-    assert!(store.stats().blobs < 20, "something was evicted");
+    let left = store.stats().objects;
+    assert!((10..20).contains(&left), "{left} of 20 are left");
 }
 
 #[tokio::test]
