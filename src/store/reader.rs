@@ -20,6 +20,9 @@ enum Plan {
 /// Reads larger than this are cut: a buffer is made for each.
 const READ_MAX: usize = 1 << 20;
 
+/// Bytes copied at most on the caller's thread: about 30 µs.
+const INLINE_MAX: usize = 256 << 10;
+
 /// A slice of less than a quarter of the buffer it is from is copied, so that it does not keep the rest alive.
 const COPY_BELOW: usize = 4;
 
@@ -34,12 +37,27 @@ impl Blob {
             store.metrics.memory_hits.inc();
             return Ok(slice);
         }
+        if let Some(bytes) = self.read_cached(&store, offset, max) {
+            return Ok(bytes);
+        }
         let blob = Arc::clone(self);
         let read = store.pool.run(Kind::Read, {
             let store = Arc::clone(&store);
             move || blob.read_now(&store, offset, max.clamp(1, READ_MAX))
         });
         read.await.unwrap_or(Err(Error::Degraded))
+    }
+
+    /// Bytes that were checked and are in the page cache: a trip through the pool would cost more than the copy.
+    fn read_cached(&self, store: &Shared, offset: u64, max: usize) -> Option<Bytes> {
+        let until = self.checked_until(offset)?;
+        let len = usize::try_from(until - offset).unwrap_or(usize::MAX).min(max.clamp(1, INLINE_MAX));
+        let mut bytes = vec![0; len];
+        let read = self.file.read_cached_at(offset, &mut bytes).filter(|read| *read > 0)?;
+        bytes.truncate(read);
+        let bytes = Bytes::from(bytes);
+        self.remember(store, ByteRange { start: offset, end: offset + read as u64 }, &bytes);
+        Some(bytes)
     }
 
     fn read_now(self: &Arc<Self>, store: &Arc<Shared>, offset: u64, max: usize) -> Result<Bytes, Error> {

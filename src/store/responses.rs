@@ -19,6 +19,9 @@ use crate::{
 /// Variants kept under one key; the oldest goes first. A `Vary` on something that differs for every client must not fill the store.
 const VARIANTS_MAX: usize = 32;
 
+/// Readings of a key that changes all the time; then what the last one found is the answer, and is not kept.
+const LOADS_MAX: usize = 8;
+
 /// The id of a response that is served but not stored: no room in the journal, or its blob has gone.
 const UNSTORED: ObjectId = ObjectId(u64::MAX);
 
@@ -36,7 +39,8 @@ impl Shared {
 
     /// Reads the responses of a key from the index and keeps them in memory. Runs in the pool.
     pub(super) fn load_responses(&self, key: KeyHash) -> Result<Responses, Error> {
-        loop {
+        let mut latest = Arc::clone(&NONE);
+        for _ in 0..LOADS_MAX {
             let slots = self.table.slots(key);
             let mut objects = Vec::with_capacity(slots.len());
             for slot in &slots {
@@ -46,17 +50,17 @@ impl Shared {
                     None => {}
                 }
             }
-            let responses: Responses = objects.into();
+            latest = objects.into();
             // Kept only if nothing changed meanwhile; who changes a key does so under this lock.
             let shard = self.table.keys(key);
             let now = shard.get(&key).map_or(&[][..], Slots::as_slice);
-            if now == slots && responses.len() == slots.len() {
-                self.memory.responses.insert(key, Arc::clone(&responses));
-                drop(shard);
-                responses.iter().for_each(|object| self.table.touch(object.meta.blob));
-                return Ok(responses);
+            if now == slots && latest.len() == slots.len() {
+                self.memory.responses.insert(key, Arc::clone(&latest));
+                break;
             }
         }
+        latest.iter().for_each(|object| self.table.touch(object.meta.blob));
+        Ok(latest)
     }
 
     /// One response, from the journal or the index; `None` if its row rotted or it has just gone.

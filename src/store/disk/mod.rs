@@ -42,6 +42,12 @@ pub trait DiskFile: fmt::Debug + Send + Sync + 'static {
     /// Reads at most `buffer.len()` bytes; fewer, even before the end, are allowed; 0 means the end.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
 
+    /// [`DiskFile::read_at`] of what needs no waiting for a disk; `None` if it would have to, or if that cannot be told.
+    fn read_cached_at(&self, offset: u64, buffer: &mut [u8]) -> Option<usize> {
+        let _ = (offset, buffer);
+        None
+    }
+
     /// Writes all of `parts`, one after the other. After an error any part of it may have been written.
     fn write_at(&self, offset: u64, parts: &[IoSlice<'_>]) -> io::Result<()>;
 

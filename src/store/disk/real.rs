@@ -1,8 +1,11 @@
 //! The operating system's file system.
 
-use std::{fs, io, io::IoSlice, os::unix::fs::FileExt, path::Path, sync::Arc};
+use std::{fs, io, io::IoSlice, io::IoSliceMut, os::unix::fs::FileExt, path::Path, sync::Arc};
 
-use rustix::fs::{FlockOperation, flock, statvfs};
+use rustix::{
+    fs::{FlockOperation, flock, statvfs},
+    io::ReadWriteFlags,
+};
 
 use crate::store::disk::{Disk, DiskFile, Entry};
 
@@ -59,6 +62,11 @@ impl Disk for RealDisk {
 impl DiskFile for RealFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.read_at(buffer, offset)
+    }
+
+    fn read_cached_at(&self, offset: u64, buffer: &mut [u8]) -> Option<usize> {
+        let parts = &mut [IoSliceMut::new(buffer)];
+        rustix::io::preadv2(&self.0, parts, offset, ReadWriteFlags::NOWAIT).ok()
     }
 
     fn write_at(&self, mut offset: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {
