@@ -15,7 +15,7 @@ start_weir --allow "$update_host=127.0.0.1:$slow_start_port"
 third_piece_sent() {
     awk -v path="$guid" -v wanted=$((3 * 1048576)) '
         index($6, path) && $4 > 0 {
-            start = match($8, /[0-9]+/) ? substr($8, RSTART, RLENGTH) : 0
+            start = match($8, /[0-9]+/) ? substr($8, RSTART, RLENGTH) + 0 : 0
             if (start < wanted && start + $4 >= wanted) print $1 - $2 + $2 * (wanted - start) / $4
         }' CONVFMT=%.6f OFMT=%.3f "$work/access.log" | sort -n | head -n 1
 }
@@ -28,5 +28,5 @@ fi
 at_most "bytes from the origin" $((256 * 1048576 * 101 / 100)) "$(origin_bytes "$guid")"
 before=$(python3 -c 'import sys; print(f"{float(sys.argv[1]) - float(sys.argv[2]):.3f}")' "$(third_piece_sent)" "$(figure "$result" last_first_byte)")
 holds "every client had its first byte before the origin had sent its third piece ($before s before)" test "${before:0:1}" != "-"
-echo "  the origin answered $(origin_requests "$guid") requests"
+echo "  last first byte $(figure "$result" last_first_byte_after) s after the start; the origin answered $(origin_requests "$guid") requests"
 closing

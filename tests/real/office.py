@@ -224,6 +224,7 @@ def main():
                 "answers": len(firsts),
                 "seconds": round(time.time() - begun, 2),
                 "last_first_byte": max(firsts, default=0),
+                "last_first_byte_after": round(max(firsts, default=begun) - begun, 2),
                 "wrong": wrong[:5],
             }
         )
