@@ -249,3 +249,59 @@ impl Batch {
         self.contents.extend(newer.contents);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: KeyHash = KeyHash([1; 16]);
+
+    fn journal() -> Journal {
+        Journal::new(Duration::from_secs(60))
+    }
+
+    #[test]
+    fn nothing_is_taken_before_its_time_except_for_a_flush() {
+        let journal = journal();
+        journal.remove_object(KEY, ObjectId(1));
+        assert!(journal.take().is_none());
+        let _outcome = journal.flush();
+        let (batch, waiters) = journal.take().unwrap();
+        assert_eq!((batch.objects.len(), waiters.len()), (1, 1));
+        assert!(journal.take().is_none(), "it is taken once");
+    }
+
+    #[test]
+    fn a_full_batch_is_taken_at_once() {
+        let journal = journal();
+        (0..BATCH_MAX as u64).for_each(|id| journal.remove_object(KEY, ObjectId(id)));
+        assert_eq!(journal.take().unwrap().0.objects.len(), BATCH_MAX);
+    }
+
+    #[test]
+    fn what_is_being_committed_is_still_found_and_after_a_failure_the_newer_change_wins() {
+        let journal = journal();
+        journal.pin(BlobId(1), true);
+        journal.content([7; 32], BlobId(1));
+        journal.hurry();
+        let (batch, _) = journal.take().unwrap();
+        assert_eq!(journal.blob_of_content(&[7; 32]), Some(BlobId(1)));
+        journal.pin(BlobId(1), false);
+        journal.failed(&batch, Duration::ZERO);
+        journal.hurry();
+        let (batch, _) = journal.take().unwrap();
+        assert_eq!(batch.blobs[&BlobId(1)].pinned, Some(false));
+        assert_eq!(batch.contents.len(), 1);
+        journal.committed();
+        assert_eq!(journal.blob_of_content(&[7; 32]), None);
+    }
+
+    #[tokio::test]
+    async fn who_flushes_after_the_end_is_told_so() {
+        let journal = journal();
+        let before = journal.flush();
+        journal.end();
+        assert!(before.await.is_err() && journal.flush().await.is_err());
+        assert!(!journal.wait());
+    }
+}

@@ -154,3 +154,60 @@ fn words(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// A pool of one thread that is busy until the sender is used, so that what is queued meanwhile shows its order.
+    fn held() -> (Pool, mpsc::Sender<()>) {
+        let pool = Pool::start(1).unwrap();
+        let (go, wait) = mpsc::channel::<()>();
+        let (begun, begins) = mpsc::channel();
+        pool.spawn(Kind::Read, move || {
+            begun.send(()).unwrap();
+            wait.recv().unwrap();
+        });
+        begins.recv().unwrap();
+        (pool, go)
+    }
+
+    #[test]
+    fn reads_go_before_writes_and_writes_before_the_rest_but_nothing_starves() {
+        let (pool, go) = held();
+        let (done, order) = mpsc::channel();
+        for kind in [Kind::Background, Kind::Write].into_iter().chain([Kind::Read; 10]) {
+            let done = done.clone();
+            pool.spawn(kind, move || done.send(kind).unwrap());
+        }
+        go.send(()).unwrap();
+        pool.wait_idle();
+        let order: Vec<Kind> = order.try_iter().collect();
+        assert_eq!(order[..6], [Kind::Read; 6]);
+        assert_eq!(order[6], Kind::Background, "the eighth job is taken from the back");
+        assert_eq!(order[7..], [Kind::Read, Kind::Read, Kind::Read, Kind::Read, Kind::Write]);
+    }
+
+    #[tokio::test]
+    async fn a_job_that_panics_harms_nobody_else() {
+        let pool = Pool::start(1).unwrap();
+        assert_eq!(pool.run(Kind::Read, || -> u8 { panic!("on purpose") }).await, None);
+        assert_eq!(pool.run(Kind::Read, || 7).await, Some(7));
+    }
+
+    #[tokio::test]
+    async fn a_job_nobody_waits_for_any_more_is_not_begun() {
+        let (pool, go) = held();
+        let (ran, runs) = mpsc::channel();
+        {
+            let mut job = Box::pin(pool.run(Kind::Read, move || ran.send(()).unwrap()));
+            let polled = futures_util::poll!(&mut job);
+            assert!(polled.is_pending());
+        }
+        go.send(()).unwrap();
+        pool.wait_idle();
+        assert!(runs.recv().is_err(), "it was dropped without running");
+    }
+}
