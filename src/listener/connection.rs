@@ -198,17 +198,32 @@ impl<S: Service> Gate<S> {
         self.http.timeouts().head
     }
 
-    /// `None` when `work` failed or took too long; the connection is closed then.
+    /// `None` when `work` failed or took too long, or a drain began and still nothing came; the connection is closed then.
     async fn in_time<T>(&self, what: &'static str, patience: Duration, work: impl Future<Output = io::Result<T>>) -> Option<T> {
-        match timeout(patience, work).await {
-            Ok(done) => done.ok(),
-            Err(_) => {
-                self.metrics.timeouts.inc(what);
-                None
-            }
+        tokio::select! {
+            biased;
+            done = timeout(patience, work) => match done {
+                Ok(done) => done.ok(),
+                Err(_) => {
+                    self.metrics.timeouts.inc(what);
+                    None
+                }
+            },
+            () = self.drain_of_silent() => None,
         }
     }
+
+    /// Resolves a little after a drain began: what a client was just sending is here by then.
+    async fn drain_of_silent(&self) {
+        let mut phase = self.phase.clone();
+        // An error means that nobody is left who could tell, which is the end, too.
+        let _ = phase.wait_for(|phase| *phase != Phase::Serving).await;
+        tokio::time::sleep(FAREWELL).await;
+    }
 }
+
+/// A request that was on its way when a drain began arrives within this, on any line worth waiting for.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 async fn framing_of<T: Duplex>(io: &mut Prefixed<T>) -> io::Result<Framing> {
     loop {
