@@ -1,8 +1,11 @@
 //! Many at once: every byte crosses the WAN once, whoever asks for it and in whatever order.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
@@ -84,4 +87,37 @@ async fn eight_clients_fetching_shuffled_pieces_cost_one_download() {
     connections.join_all().await;
     assert_eq!(received.load(Ordering::Relaxed), 8 * content.len());
     assert!(origin.sent("/image.iso") <= content.len() * 101 / 100, "{} bytes from the origin", origin.sent("/image.iso"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn content_without_a_telling_name_is_fetched_once_too() {
+    let content = Content::new("nameless", 24 * MIB);
+    let origin = Origin::start().await;
+    origin.serve("/nameless", Resource::new(&content));
+    let weir = proxy().upstream("cdn.test", &origin).start().await;
+    let mut clients = JoinSet::new();
+    for _ in 0..20 {
+        let (content, doors) = (content.clone(), weir.doors());
+        clients.spawn(async move {
+            let got = Client::connect(doors).await.download("/nameless", &[("Host", "cdn.test")], &content).await;
+            assert!(got.is_all_of(&content), "{got:?}");
+        });
+    }
+    clients.join_all().await;
+    assert!(origin.sent("/nameless") <= content.len() * 101 / 100, "{} bytes from the origin", origin.sent("/nameless"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cold_download_from_an_origin_that_limits_connections_is_no_slower_than_a_direct_one() {
+    const RATE: u64 = 6 * MIB;
+    let content = Content::new("paced", 36 * MIB);
+    let origin = Origin::start().await;
+    origin.serve("/paced.iso", Resource::new(&content).paced(RATE));
+    let weir = proxy().upstream("cdn.test", &origin).start().await;
+    let begun = Instant::now();
+    let got = weir.download("cdn.test", "/paced.iso", &[], &content).await;
+    let (took, direct) = (begun.elapsed(), Duration::from_secs(content.len() / RATE));
+    assert!(got.is_all_of(&content), "{got:?}");
+    assert!(took < direct.mul_f64(1.05), "{took:?} through weir, {direct:?} direct");
+    assert_eq!(origin.sent("/paced.iso"), content.len());
 }

@@ -1,8 +1,17 @@
 //! From start to end of a process: what stays, what changes while it runs, and how it goes.
 
-use rustix::process::Signal;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
-use crate::support::{Content, Framing, Gate, KIB, MIB, Origin, Proxy, Resource, eventually, proxy};
+use rustix::process::Signal;
+use tokio::task::JoinSet;
+
+use crate::support::{Client, Content, End, Framing, Gate, KIB, MIB, Origin, Proxy, Resource, eventually, proxy};
 
 async fn scene(content: &Content) -> (Origin, Proxy) {
     let origin = Origin::start().await;
@@ -43,6 +52,72 @@ async fn drained_on_sigterm_it_finishes_the_downloads_that_run_and_takes_no_new_
     gate.open();
     assert!(client.check(head, &content).await.is_all_of(&content), "the running download is finished");
     assert!(weir.ended().await.success());
+}
+
+#[tokio::test]
+async fn a_drain_does_not_wait_for_clients_that_ask_for_nothing() {
+    let (_origin, mut weir) = scene(&Content::new("a", KIB)).await;
+    let mut idle = weir.client().await;
+    assert_eq!(idle.get("/a", &[("Host", "cdn.test")]).await.status, 200);
+    let silent = weir.client().await;
+    let begun = Instant::now();
+    weir.signal(Signal::TERM);
+    assert!(weir.ended().await.success());
+    assert!(begun.elapsed() < Duration::from_secs(15), "half of the grace period for nothing");
+    drop((idle, silent));
+}
+
+#[tokio::test]
+async fn a_drain_ends_even_if_a_download_does_not() {
+    let (content, gate) = (Content::new("a", 4 * MIB), Gate::closed());
+    let origin = Origin::start().await;
+    origin.serve("/held", Resource::new(&content).held_from(MIB, &gate));
+    let mut weir = proxy().upstream("cdn.test", &origin).config("[timeouts]\ndrain = \"500ms\"\n").start().await;
+    let mut client = weir.client().await;
+    client.ask("GET", "/held", &[("Host", "cdn.test")]).await;
+    let head = client.head().await.unwrap();
+    weir.signal(Signal::TERM);
+    assert!(weir.ended().await.success());
+    let got = client.check(head, &content).await;
+    assert!(got.end == End::Cut && got.difference.is_none(), "cut, not falsely whole: {got:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_under_load_on_a_handed_socket_refuses_nobody() {
+    let content = Content::new("a", 50 * KIB);
+    let origin = Origin::start().await;
+    origin.serve("/a", Resource::new(&content));
+    let socket = Arc::new(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let address = socket.local_addr().unwrap();
+    let mut weir = proxy().upstream("cdn.test", &origin).socket(&socket).start().await;
+    assert_eq!(weir.doors(), address);
+
+    let (served, stop) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
+    let mut clients = JoinSet::new();
+    for _ in 0..4 {
+        let (served, stop, content) = (served.clone(), stop.clone(), content.clone());
+        clients.spawn(async move {
+            while !stop.load(Ordering::Relaxed) {
+                let stream = tokio::net::TcpStream::connect(address).await.expect("a connection is never refused");
+                let mut client = Client::over(stream);
+                client.ask("GET", "/a", &[("Host", "cdn.test")]).await;
+                // Closed without an answer: it was accepted in the moment of the signal, and the client tries again.
+                let Some(head) = client.head().await else { continue };
+                assert!(client.check(head, &content).await.is_all_of(&content));
+                served.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    for _ in 0..3 {
+        let before = served.load(Ordering::Relaxed);
+        eventually("clients are served", || async { (served.load(Ordering::Relaxed) >= before + 50).then_some(()) }).await;
+        let (status, builder) = weir.stop().await;
+        assert!(status.success(), "{status}");
+        weir = builder.start().await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    clients.join_all().await;
+    assert_eq!(origin.requests("/a"), 1);
 }
 
 #[tokio::test]

@@ -222,6 +222,22 @@ async fn content_that_changes_between_two_downloads_is_never_mixed() {
 }
 
 #[tokio::test]
+async fn an_origin_that_closes_after_each_answer_serves_pieces_all_the_same() {
+    let content = Content::new("a", 12_000_000);
+    let origin = Origin::start().await;
+    let good = Resource::new(&content);
+    origin.answer("/a.iso", move |ask| good.answer(ask).then(Step::Close));
+    let weir = proxy().upstream("cdn.test", &origin).start().await;
+    for piece in [7, 3, 9, 0, 4] {
+        let range = format!("bytes={}-{}", piece * 1_000_000, (piece + 1) * 1_000_000 - 1);
+        let got = weir.download("cdn.test", "/a.iso", &[("Range", &range)], &content).await;
+        assert!(got.status == 206 && got.is_right(1_000_000), "{piece}: {got:?}");
+    }
+    assert!(weir.download("cdn.test", "/a.iso", &[], &content).await.is_all_of(&content));
+    assert_eq!(origin.sent("/a.iso"), content.len());
+}
+
+#[tokio::test]
 async fn a_retry_resumes_at_the_missing_byte_under_the_same_validator() {
     let content = Content::new("a", 4_000_000);
     let origin = Origin::start().await;

@@ -3,7 +3,8 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
@@ -23,6 +24,8 @@ pub(crate) struct ProxyBuilder {
     data: PathBuf,
     /// Chain and key of a TLS port beside the plain one.
     tls: Option<(PathBuf, PathBuf)>,
+    /// A listening socket that it is handed, as a service manager does.
+    socket: Option<Arc<TcpListener>>,
 }
 
 /// A running weir; it is killed when this is dropped.
@@ -37,13 +40,23 @@ pub(crate) struct Proxy {
 
 /// The built binary, for scenarios about the command line itself.
 pub(crate) fn weir_command() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_weir"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+    command.stdin(Stdio::null());
+    command
+}
+
+/// The same with a socket at descriptor 3, where sd_listen_fds(3) has it. A shell moves it there and knows its own process id.
+fn weir_command_with(socket: &TcpListener) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"", "sh", env!("CARGO_BIN_EXE_weir")]);
+    command.stdin(OwnedFd::from(socket.try_clone().unwrap()));
+    command
 }
 
 pub(crate) fn proxy() -> ProxyBuilder {
     let scratch = Arc::new(Scratch::new());
     let data = scratch.join("data");
-    ProxyBuilder { config: String::new(), args: Vec::new(), scratch, data, tls: None }
+    ProxyBuilder { config: String::new(), args: Vec::new(), scratch, data, tls: None, socket: None }
 }
 
 impl ProxyBuilder {
@@ -95,6 +108,12 @@ impl ProxyBuilder {
         self
     }
 
+    /// Listens on a socket that is open already.
+    pub(crate) fn socket(mut self, socket: &Arc<TcpListener>) -> Self {
+        self.socket = Some(socket.clone());
+        self.arg("--listen").arg(&socket.local_addr().unwrap().to_string())
+    }
+
     pub(crate) fn data_path(&self) -> &Path {
         &self.data
     }
@@ -109,10 +128,10 @@ impl ProxyBuilder {
 
     fn command(&self) -> Command {
         fs::write(self.config_path(), self.file()).unwrap();
-        let mut command = weir_command();
+        let mut command = self.socket.as_deref().map_or_else(weir_command, weir_command_with);
         command.arg("serve").arg("--config").arg(self.config_path()).arg("--data").arg(&self.data);
         command.args(["--admin", "127.0.0.1:0"]).args(&self.args);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 
@@ -287,6 +306,7 @@ impl Proxy {
             scratch,
             data,
             tls: self.started.tls.take(),
+            socket: self.started.socket.take(),
         }
     }
 }
