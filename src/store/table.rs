@@ -70,6 +70,8 @@ pub(super) struct Table {
     blobs: Box<[RwLock<BlobShard>]>,
     /// Declared digests of verified blobs. May name a blob that has gone: who asks looks.
     digests: RwLock<HashMap<Digest, BlobId>>,
+    /// Blobs removed since `digests` was last tidied.
+    gone: AtomicU64,
     pub(super) objects: AtomicU64,
     /// Bytes present of all blobs.
     pub(super) used: AtomicU64,
@@ -85,6 +87,7 @@ impl Default for Table {
             keys: (0..SHARDS).map(|_| RwLock::default()).collect(),
             blobs: (0..SHARDS).map(|_| RwLock::default()).collect(),
             digests: RwLock::default(),
+            gone: AtomicU64::new(0),
             objects: AtomicU64::new(0),
             used: AtomicU64::new(0),
             pinned: AtomicU64::new(0),
@@ -171,9 +174,14 @@ impl Table {
         self.digests.write().unwrap_or_else(PoisonError::into_inner).insert(digest, id);
     }
 
-    /// Forgets the digests of a blob that has gone or rotted. Looks at all of them: for the background.
-    pub(super) fn forget_digests(&self, gone: impl Fn(BlobId) -> bool) {
-        self.digests.write().unwrap_or_else(PoisonError::into_inner).retain(|_, id| !gone(*id));
+    /// Forgets the digests of blobs that have gone, once `gone` more blobs make it worth looking at all of them.
+    pub(super) fn forget_digests(&self, gone: u64) {
+        let gone = self.gone.fetch_add(gone, Relaxed) + gone;
+        let mut digests = self.digests.write().unwrap_or_else(PoisonError::into_inner);
+        if gone >= digests.len() as u64 / 8 {
+            self.gone.store(0, Relaxed);
+            digests.retain(|_, id| self.blob(*id, |_| ()).is_some());
+        }
     }
 }
 
