@@ -66,6 +66,9 @@ const BATCH_MAX: usize = 1_000;
 /// Changes held while commits fail; beyond, responses are served and not stored.
 pub(super) const PENDING_MAX: usize = 65_536;
 
+/// Blobs whose changes wait for a commit before a new one waits for it too. Each is an open file; the listener leaves 1,024 to all of weir.
+pub(super) const CHANGED_BLOBS_MAX: usize = 256;
+
 /// How often the committer looks after the room without any change.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -136,6 +139,12 @@ impl Journal {
     /// No more is taken in: commits keep failing.
     pub(super) fn is_full(&self) -> bool {
         self.lock().pending.len() >= PENDING_MAX
+    }
+
+    /// Blobs that are open because a commit has yet to take their changes.
+    pub(super) fn changed_blobs(&self) -> usize {
+        let inner = self.lock();
+        inner.pending.blobs.len() + inner.committing.as_ref().map_or(0, |batch| batch.blobs.len())
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -52,7 +52,7 @@ use crate::{
     key::KeyHash,
     object::{BlobId, Object, ObjectMeta},
     piece::{PIECE_LEN, piece_range},
-    store::{pool::Kind, shared::Shared},
+    store::{journal::CHANGED_BLOBS_MAX, pool::Kind, shared::Shared},
 };
 
 /// What the store needs to know. Sizes in bytes.
@@ -203,8 +203,13 @@ impl Store {
 
     /// A new, empty blob. `len` is the whole length when known: it must fit into the store at all, and room for its first 64 MiB is made now
     /// (or `Full`); the rest is made as it arrives. A blob that no object refers to when its last `Arc` goes is removed.
+    ///
+    /// When contents come in faster than they can be made durable, this waits for a commit: each changed one is an open file.
     pub async fn create(&self, len: Option<u64>) -> Result<Arc<Blob>, Error> {
         self.shared.check_open()?;
+        if self.shared.journal.changed_blobs() >= CHANGED_BLOBS_MAX {
+            self.flush().await?;
+        }
         self.run(Kind::Write, move |store| {
             store.make_room(len)?;
             store.create_blob(len)

@@ -1,7 +1,10 @@
 //! How bytes become contents: runs, pieces, completion, equal content.
 
 use super::*;
-use crate::{digest::Digest, store::Error};
+use crate::{
+    digest::Digest,
+    store::{Error, journal::CHANGED_BLOBS_MAX},
+};
 
 fn sha256(bytes: &[u8]) -> Digest {
     let mut hasher = Digest::Sha256([0; 32]).hasher();
@@ -174,4 +177,15 @@ async fn an_incomplete_blob_is_not_verified() {
     assert!(matches!(store.verify(&blob, &digest).await, Err(Error::Absent { .. })));
     store.mark_verified(&blob, &digest);
     assert_eq!(store.verified(&digest), None);
+}
+
+#[tokio::test]
+async fn contents_that_come_faster_than_commits_wait_for_one() {
+    let store = start_with(&SimDisk::new(9), |config| config.commit_interval = Duration::from_secs(3600)).await;
+    for number in 0..3 * CHANGED_BLOBS_MAX as u64 {
+        drop(put(&store, &format!("/{number}"), &content(number, 10)).await);
+        let open = store.shared.journal.changed_blobs();
+        assert!(open <= CHANGED_BLOBS_MAX, "{open} blobs are open for their changes");
+    }
+    assert_eq!(store.stats().blobs, 3 * CHANGED_BLOBS_MAX as u64);
 }
