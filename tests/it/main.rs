@@ -4,6 +4,7 @@
 
 mod bad_clients;
 mod bad_origins;
+mod chaos;
 mod command_line;
 mod damage;
 mod digests;
