@@ -151,13 +151,21 @@ impl Content {
         self.lock().len
     }
 
+    /// Whether all of `range` has arrived: it is in the blob, or on its way there.
+    pub(super) fn has(&self, range: ByteRange) -> bool {
+        self.gaps_within(range, |run| Some(run.at))
+    }
+
     /// Whether `range` can be read without a request that is not running yet.
     pub(super) fn covers(&self, range: ByteRange) -> bool {
+        self.gaps_within(range, |run| run.end)
+    }
+
+    /// Whether each gap of `range` lies between the floor of a run and `end` of it (`None`: no end).
+    fn gaps_within(&self, range: ByteRange, end: impl Fn(&Run) -> Option<u64>) -> bool {
         let state = self.lock();
-        let missing = self.blob.missing(range);
-        missing
-            .iter()
-            .all(|gap| state.runs.iter().any(|run| run.floor() <= gap.start && run.end.is_none_or(|end| gap.end <= end)))
+        let holds = |run: &Run, gap: &ByteRange| run.floor() <= gap.start && end(run).is_none_or(|end| gap.end <= end);
+        self.blob.missing(range).iter().all(|gap| state.runs.iter().any(|run| holds(run, gap)))
     }
 
     pub(super) fn is_complete(&self) -> bool {

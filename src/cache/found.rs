@@ -118,7 +118,7 @@ impl Found {
         }
         let whole = content.len().and_then(|len| ByteRange::new(0, len));
         let ranges = if ranges.is_empty() { whole.as_slice() } else { ranges };
-        let present = ranges.iter().all(|range| content.blob.missing(*range).is_empty());
+        let present = ranges.iter().all(|range| content.has(*range));
         if !present || ranges.is_empty() {
             let coming = ranges.iter().all(|range| content.covers(*range));
             self.status.how = if coming { How::Collapsed } else { How::Partial };
