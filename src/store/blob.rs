@@ -206,6 +206,14 @@ impl State {
         self.short = None;
     }
 
+    /// Drops everything that is not known to be synced, bytes without a sum too; an open run that loses bytes gets no sum any more.
+    pub(super) fn keep_durable(&mut self) {
+        let unsynced: Vec<_> = self.map.iter().filter(|run| !run.durable).map(|run| run.range).collect();
+        unsynced.into_iter().for_each(|range| self.drop_run(range));
+        self.readable = self.map.iter().map(|run| run.range).collect();
+        self.complete &= self.len == Some(self.map.bytes());
+    }
+
     /// Drops what lies beyond `len`, and the run that crosses it: sums cannot be cut.
     fn cut(&mut self, len: u64) {
         let beyond: Vec<_> = self.map.iter().rev().map(|run| run.range).take_while(|range| range.end > len).collect();

@@ -22,8 +22,8 @@ struct Shard {
 
 const SHARDS: usize = 16;
 
-/// Blobs kept open, 1,024 in all: well below the usual limit of open files.
-const KEPT_PER_SHARD: usize = 64;
+/// Blobs kept open, 512 in all: with those that wait for a commit they stay below the 1,024 files that the listener leaves to all of weir.
+const KEPT_PER_SHARD: usize = 32;
 
 impl Default for OpenBlobs {
     fn default() -> Self {

@@ -135,12 +135,13 @@ impl Queues {
     }
 
     fn next(&mut self) -> Option<Job> {
-        self.taken = self.taken.wrapping_add(1);
-        if self.taken.is_multiple_of(FAIRNESS) {
+        let job = if (self.taken + 1).is_multiple_of(FAIRNESS) {
             self.jobs.iter_mut().rev().find_map(VecDeque::pop_front)
         } else {
             self.jobs.iter_mut().find_map(VecDeque::pop_front)
-        }
+        }?;
+        self.taken = (self.taken + 1) % FAIRNESS;
+        Some(job)
     }
 }
 
