@@ -81,7 +81,7 @@ impl App {
         let admin = admin::bind(&config.admin)?;
         let admin_addresses = admin.addresses().to_vec();
         let log = AccessLog::open(config.log.access.clone(), metrics.proxy.clone()).map_err(Error::AccessLog)?;
-        let store = store::open(config.store.clone(), Arc::new(RealDisk::default()), metrics.store.clone()).await?;
+        let store = store::open(config.store.clone(), Arc::new(RealDisk), metrics.store.clone()).await?;
         let node = node::id(&config.store.directory)?;
         let own = own(&listeners, &admin_addresses);
         let policy = Arc::new(ArcSwap::from_pointee(reload::policy(&config, &own, &node)));

@@ -26,12 +26,15 @@ enum Kind {
     Empty,
     Whole(Bytes),
     Segments {
-        segments: Pin<Box<dyn Stream<Item = Result<(Bytes, Source), Error>> + Send>>,
+        segments: Segments,
         /// Bytes still to come; `None` when the length is unknown.
         rest: Option<u64>,
     },
     Relayed(Box<upstream::Body>),
 }
+
+/// Bytes with where they came from, one stretch after the other.
+type Segments = Pin<Box<dyn Stream<Item = Result<(Bytes, Source), Error>> + Send>>;
 
 /// A stretch of a stored response's body.
 pub(super) enum Segment {

@@ -192,7 +192,7 @@ fn refresh(hub: &Arc<Hub>, want: &Arc<Wanted>, found: &Found) {
 
 /// A response for the client that caused it alone.
 struct Relayed {
-    response: Response<upstream::Body>,
+    response: Box<Response<upstream::Body>>,
     why: Why,
 }
 
@@ -268,7 +268,7 @@ async fn ask_upstream(hub: &Arc<Hub>, want: &Arc<Wanted>, stored: Option<Arc<Kno
             let arrived = Arrived { status: code, fields, framing, source: &source, request_time, response_time };
             judge::judge(want, first.range, first.conditional, &arrived, config.object_max)
         };
-        let relay = |response, why| Ok(Outcome::Relayed(Relayed { response, why }));
+        let relay = |response, why| Ok(Outcome::Relayed(Relayed { response: Box::new(response), why }));
         return match judgement {
             Judgement::Confirmed => confirmed(hub, want, stored, &response, (request_time, response_time)).await,
             Judgement::AskWhole if range != AskedRange::No => {

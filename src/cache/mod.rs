@@ -135,7 +135,7 @@ pub enum Answer {
     /// A stored response, or one that is arriving and shared.
     Found(Found),
     /// A response for this client only.
-    Relayed { response: Response<upstream::Body>, status: CacheStatus },
+    Relayed { response: Box<Response<upstream::Body>>, status: CacheStatus },
 }
 
 /// A fill as the status page shows it.

@@ -36,7 +36,7 @@ impl Proxy {
                 let selection = select(&wanted.method, &wanted.fields, found.facts(), found.len(), &self.limits());
                 Ok(respond::stored(found, selection, now))
             }
-            Answer::Relayed { response, status } => Ok(relay(&wanted, response, status, now)),
+            Answer::Relayed { response, status } => Ok(relay(&wanted, *response, status, now)),
         }
     }
 
