@@ -60,9 +60,9 @@ impl Layout {
         self.directory.join("blobs").join(format!("{VOLUME:02}"))
     }
 
-    /// The directory of a blob: its id's low byte, so that running numbers spread over 256.
+    /// The directory of a blob, one of 256. It changes with every 256 ids, so that a commit of many new blobs has few directories to sync.
     pub(super) fn blob_dir(&self, id: BlobId) -> PathBuf {
-        self.volume().join(format!("{:02x}", id.0 & 0xff))
+        self.volume().join(format!("{:02x}", id.0 >> 8 & 0xff))
     }
 
     pub(super) fn blob(&self, id: BlobId) -> PathBuf {

@@ -158,7 +158,7 @@ async fn a_failed_sync_drops_what_was_not_synced_and_nothing_else() {
     store.insert(meta("/a", &blob));
     write(&blob, 0, &bytes.slice(..MIB as usize)).await.unwrap();
     store.flush().await.unwrap();
-    disk.set_faults(Faults { sync_errors: 1.0, only: "blobs/00/01/".into(), ..Faults::default() });
+    disk.set_faults(Faults { sync_errors: 1.0, only: "blobs/00/00/".into(), ..Faults::default() });
     write(&blob, MIB, &bytes.slice(MIB as usize..)).await.unwrap();
     settle(&store).await;
     store.flush().await.unwrap();

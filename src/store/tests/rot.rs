@@ -122,7 +122,7 @@ async fn fsck_finds_what_is_wrong_and_repair_drops_it() {
 
     disk.flip_bit(&files[1], MIB + 1);
     disk.unlink(&files[2]).unwrap();
-    disk.create(&files[0].with_file_name("0000000000000101")).unwrap();
+    disk.create(&files[0].with_file_name("00000000000000ff")).unwrap();
     let found = fsck(directory, &sim, false).unwrap();
     assert_eq!((found.objects, found.blobs, found.extents), (3, 3, 4));
     assert_eq!((found.bad_extents, found.missing_files, found.orphans, found.bad_rows), (1, 1, 1, 0));
