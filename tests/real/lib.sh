@@ -169,6 +169,7 @@ figure() { python3 -c 'import json, sys; print(json.loads(sys.argv[1])[sys.argv[
 # start_weir FLAG…: the release binary on ports of the system's choice; sets $weir_at (host:port of the doors), $admin_at and $weir_pid.
 start_weir() {
     [[ -x $weir ]] || { echo "$weir is missing: cargo build --release"; exit 1; }
+    : >"$work/weir.log" # what an earlier one said is not to be read as this one's
     "$weir" serve --listen 127.0.0.1:0 --admin 127.0.0.1:0 --data "$work/data" "$@" >"$work/access.json" 2>"$work/weir.log" &
     weir_pid=$!
     started+=("$weir_pid")
