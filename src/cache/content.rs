@@ -705,9 +705,9 @@ impl Drop for Reader {
 }
 
 /// What is read from disk at a time. Each connection may hold a few of these.
-const READ_LEN: u64 = 128 << 10;
+const READ_LEN: u64 = 64 << 10;
 /// Kept of what is in the blob already, for readers close behind the fill.
-const WINDOW_KEPT: usize = 512 << 10;
+const WINDOW_KEPT: usize = 256 << 10;
 /// The most an unstored run holds for its readers.
 const WINDOW_MAX: usize = 2 << 20;
 /// A request that is so far away from a byte that is wanted now is not waited for: with 10 Mbit/s it would take longer than

@@ -79,7 +79,7 @@ struct OpenRun {
 type HasherBox = Box<RunHasher>;
 
 /// Bytes of one run that may wait for the disk.
-const QUEUED_MAX: usize = 4 << 20;
+const QUEUED_MAX: usize = 1 << 20;
 
 /// Bytes written in one go; then another lane has its turn.
 const BATCH_LEN: usize = 1 << 20;
@@ -115,7 +115,7 @@ impl Blob {
 
 impl Writer {
     /// Takes the next bytes of the run. Returns as soon as they are queued; waits while more than a bounded amount
-    /// (4 MiB) of this run is queued. An error means the store cannot keep this run (disk full, failed): stop writing, the reason was counted.
+    /// (1 MiB) of this run is queued. An error means the store cannot keep this run (disk full, failed): stop writing, the reason was counted.
     /// Dropping the future before it returned leaves the bytes out.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
         if bytes.is_empty() {
