@@ -41,6 +41,7 @@ impl Connection {
             // Field names go both ways as they were spelt: Delivery Optimization compares them by case.
             .preserve_header_case(true)
             .title_case_headers(true)
+            .max_buf_size(READ_MAX)
             .handshake(TokioIo::new(connected.stream))
             .await?;
         let task = tokio::spawn(async move {
@@ -91,3 +92,6 @@ impl Drop for Connection {
         self.task.abort();
     }
 }
+
+/// What is read at a time. Slow readers keep slices of what was read, and every slice keeps all of it; it bounds a response head, too.
+const READ_MAX: usize = 64 << 10;
