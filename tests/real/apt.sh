@@ -17,7 +17,7 @@ mkdir -p "$repository/pool"
 }
 start_origin
 
-# publish: indexes what is in the pool, as an archive does.
+# publish WHEN: indexes what is in the pool, as an archive does. HTTP dates have seconds: two publications have to be further apart.
 publish() (
     cd "$repository"
     mkdir -p "dists/test/main/binary-$arch"
@@ -26,6 +26,7 @@ publish() (
     apt-ftparchive -o APT::FTPArchive::Release::Suite=test -o APT::FTPArchive::Release::Components=main \
         -o "APT::FTPArchive::Release::Architectures=$arch" release dists/test >"$work/Release"
     mv "$work/Release" dists/test/Release
+    find dists -type f -exec touch -d "$1" {} +
 )
 
 # computer NAME URL PROXY: a fresh apt, with sources.list pointing to URL.
@@ -61,7 +62,7 @@ pool_bytes() { cat "$repository"/pool/*.deb | wc -c; }
 
 fetch() { apt-get -q --reinstall --no-install-recommends --download-only install "${packages[@]}"; }
 
-publish
+publish "1 hour ago"
 start_weir --reverse "http://127.0.0.1:$origin_port" --allow "packages.example=127.0.0.1:$origin_port"
 forward=(http://packages.example/debian "http://$weir_at/")
 reverse=("http://$weir_at/debian" DIRECT)
@@ -89,7 +90,7 @@ holds "the package is right" cmp "$repository/pool/$file" "$home/cache/archives/
 echo "a changed repository"
 rm "$repository"/pool/figlet_*.deb
 packages=(hello fonts-dejavu-core iso-codes unicode-data)
-publish
+publish now
 computer forward-2 "${forward[@]}"
 holds "apt-get update" apt-get -q update
 same "a package that was withdrawn is gone" "" "$(apt-cache -q pkgnames | grep -x figlet || true)"
