@@ -1,0 +1,168 @@
+//! One reader's way through a content.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{
+    Content,
+    state::{Interest, State},
+};
+use crate::{cache::Error, metrics::Source, piece::ByteRange};
+
+/// What a reader does next.
+pub(super) enum Step {
+    Bytes(Bytes),
+    /// So many bytes are in the blob.
+    Read(usize),
+    Wait,
+    End,
+    Failed(Error),
+}
+
+/// One reader's way through a content. Dropping it tells the content that nobody waits for the rest here.
+pub(in crate::cache) struct Reader {
+    pub(super) content: Arc<Content>,
+    pub(super) id: u64,
+    pub(super) at: u64,
+    pub(super) end: u64,
+    /// How much to ask for beyond `end`.
+    pub(super) ahead: u64,
+    /// The content's failure count when this reader last got a byte.
+    pub(super) failures: u64,
+    pub(super) rereads: u32,
+    /// Whether the fill may go on when this reader leaves; not so for a reader that is itself what goes on.
+    pub(super) lingers: bool,
+}
+
+impl Reader {
+    /// The next bytes, at least one; `None` at the end. Dropping the future loses nothing.
+    pub(in crate::cache) async fn next(&mut self) -> Result<Option<(Bytes, Source)>, Error> {
+        let content = self.content.clone();
+        let deadline = Instant::now() + content.hub.config().reader_timeout;
+        loop {
+            let mut changed = std::pin::pin!(content.changed.notified());
+            changed.as_mut().enable();
+            match content.step(self) {
+                Step::Bytes(bytes) => return Ok(Some((self.moved(bytes), Source::Upstream))),
+                Step::Read(len) => match content.blob.read(self.at, len).await {
+                    Ok(bytes) => return Ok(Some((self.moved(bytes), Source::Store))),
+                    // The extent is gone from the map (evicted or rotten): the next step asks the origin for it.
+                    Err(error) if self.rereads < REREADS_MAX => {
+                        self.rereads += 1;
+                        tracing::debug!(%error, content = %content.name(), "read again from upstream");
+                    }
+                    Err(error) => return Err(error.into()),
+                },
+                Step::Wait => {
+                    if tokio::time::timeout_at(deadline, changed).await.is_err() {
+                        return Err(Error::Stalled);
+                    }
+                }
+                Step::End => return Ok(None),
+                Step::Failed(error) => return Err(error),
+            }
+        }
+    }
+
+    fn moved(&mut self, bytes: Bytes) -> Bytes {
+        self.at += bytes.len() as u64;
+        self.rereads = 0;
+        {
+            let mut state = self.content.lock();
+            self.failures = state.failures;
+            if let Some(interest) = state.readers.get_mut(&self.id) {
+                interest.at = self.at;
+            }
+        }
+        self.content.consumed.notify_waiters();
+        self.content.look_ahead(self);
+        bytes
+    }
+
+    /// Keeps the fill of the rest going until it is there, or weir stops.
+    async fn linger(mut self) {
+        let stopping = self.content.hub.stopping();
+        tokio::select! {
+            () = self.await_rest() => {}
+            () = stopping => {}
+        }
+    }
+
+    /// Reads nothing, but asks for the rest until it is there.
+    async fn await_rest(&mut self) {
+        let content = self.content.clone();
+        while self.at < self.end {
+            let mut changed = std::pin::pin!(content.changed.notified());
+            changed.as_mut().enable();
+            match content.step(self) {
+                Step::Bytes(bytes) => drop(self.moved(bytes)),
+                Step::Read(_) => {
+                    let until = content.blob.present_until(self.at).unwrap_or(self.at).min(self.end);
+                    let present = until - self.at;
+                    self.at = until;
+                    if present == 0 {
+                        return;
+                    }
+                    self.moved(Bytes::new());
+                }
+                Step::Wait => {
+                    if tokio::time::timeout(content.hub.config().reader_timeout, changed).await.is_err() {
+                        return;
+                    }
+                }
+                Step::End | Step::Failed(_) => return,
+            }
+        }
+    }
+
+    /// Whether the fill of what this reader leaves behind goes on without it: it is under way, nobody else sees to it, and
+    /// little remains.
+    fn leaves_little(&self, state: &State) -> bool {
+        let Some(rest) = ByteRange::new(self.at, self.end.min(state.len.unwrap_or(u64::MAX))) else { return false };
+        let under_way =
+            state.runs.iter().any(|run| run.stored && run.at < rest.end && run.end.is_none_or(|end| end > rest.start));
+        let seen_to = state.readers.values().any(|other| other.at <= rest.start && other.end >= rest.end);
+        if !under_way || seen_to {
+            return false;
+        }
+        let config = self.content.hub.config();
+        let Some(len) = state.len else { return true };
+        let missing: u64 = self.content.blob.missing(rest).iter().map(ByteRange::len).sum();
+        missing > 0 && (missing <= config.finish_len || missing <= len / 100 * config.finish_percent)
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut state = self.content.lock();
+        state.readers.remove(&self.id);
+        let goes_on = self.lingers && self.leaves_little(&state) && tokio::runtime::Handle::try_current().is_ok();
+        let heir = goes_on.then(|| {
+            let id = state.id();
+            state.readers.insert(id, Interest { at: self.at, end: self.end });
+            let failures = state.failures;
+            Reader {
+                content: self.content.clone(),
+                id,
+                at: self.at,
+                end: self.end,
+                ahead: 0,
+                failures,
+                rereads: 0,
+                lingers: false,
+            }
+        });
+        drop(state);
+        self.content.consumed.notify_waiters();
+        if let Some(heir) = heir {
+            // Ends by itself: each wait inside has a timeout, and it leaves no heir of its own.
+            tokio::spawn(heir.linger());
+        }
+    }
+}
+
+/// What is read from disk at a time. Each connection may hold a few of these.
+pub(super) const READ_LEN: u64 = 64 << 10;
+const REREADS_MAX: u32 = 3;
