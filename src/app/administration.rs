@@ -1,10 +1,12 @@
 //! A running weir as administration sees it.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
+
+use http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
 
 use super::Parts;
 use crate::{
@@ -12,7 +14,9 @@ use crate::{
         Act, Answer, Event, EventKind, Failure, Fill, Listed, ObjectPage, ObjectQuery, Pin, Pinned, Purge, PurgeWhat, Purged,
         Readiness, Snapshot, Upstream, Weir,
     },
-    key::{CacheKey, KeyHash},
+    classify::{Asked, Class, Policy},
+    key::{CacheKey, KeyHash, Scheme},
+    listener::Socket,
     metrics::Metrics,
     object::{ObjectId, Trust},
     proxy::log,
@@ -30,11 +34,46 @@ impl Administration {
         Self { parts: parts.clone() }
     }
 
-    /// The key of a URL that an administrator names, as clients ask for it.
-    fn key(&self, url: &str) -> Result<CacheKey, Failure> {
-        let parsed = url.parse().map_err(|error| Failure::Invalid(format!("{url}: {error}")))?;
-        let key = self.parts.policy.load().key_of(&parsed);
-        key.ok_or_else(|| Failure::Invalid(format!("{url} is no URL that is ever stored: scheme, host and path are needed")))
+    /// The keys that a URL may be stored under: as one of our own doors understands it, or as the origin's own URL.
+    fn keys(&self, url: &str) -> Result<Vec<CacheKey>, Failure> {
+        let parsed: Uri = url.parse().map_err(|error| Failure::Invalid(format!("{url}: {error}")))?;
+        let policy = self.parts.policy.load();
+        let mut keys: Vec<CacheKey> = policy.key_of(&parsed).into_iter().collect();
+        let config = self.parts.config.load();
+        for (socket, listening) in config.listener.sockets.iter().zip(&self.parts.listening) {
+            if let Some(key) = key_at(&policy, &parsed, socket, listening.address)
+                && !keys.contains(&key)
+            {
+                keys.push(key);
+            }
+        }
+        if keys.is_empty() {
+            return Err(Failure::Invalid(format!("{url} is no URL that is ever stored: scheme, host and path are needed")));
+        }
+        Ok(keys)
+    }
+
+    async fn purge_one(&self, what: store::Purge, dry_run: bool, sum: &mut Purged) -> Result<(), Failure> {
+        let purged = self.parts.store.purge(what, dry_run).await.map_err(failed)?;
+        sum.objects += purged.objects;
+        sum.blobs += purged.blobs;
+        sum.bytes += purged.bytes;
+        Ok(())
+    }
+}
+
+/// The key of what a client gets that asks `socket` for `url`.
+fn key_at(policy: &Policy, url: &Uri, socket: &Socket, local: SocketAddr) -> Option<CacheKey> {
+    let scheme = if socket.tls { Scheme::Https } else { Scheme::Http };
+    if url.scheme_str() != Some(scheme.as_str()) {
+        return None;
+    }
+    let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_str(url.authority()?.as_str()).ok()?)]);
+    let uri = url.path_and_query()?.as_str().parse().ok()?;
+    let (method, version, doors) = (&Method::GET, Version::HTTP_11, &*socket.doors);
+    match policy.classify(&Asked { method, uri: &uri, version, headers: &headers, doors, scheme, local }) {
+        Class::Content(want) => Some(want.key),
+        Class::Pass(_) | Class::Tunnel(_) | Class::Refuse(_) => None,
     }
 }
 
@@ -78,19 +117,24 @@ impl Weir for Administration {
     fn purge(&self, purge: Purge) -> Answer<'_, Purged> {
         Box::pin(async move {
             let what = match &purge.what {
-                PurgeWhat::Url(url) => store::Purge::Key(self.key(url)?.hash()),
-                PurgeWhat::Host(host) => store::Purge::Group(host.to_ascii_lowercase()),
-                PurgeWhat::All => store::Purge::All,
+                PurgeWhat::Url(url) => self.keys(url)?.iter().map(|key| store::Purge::Key(key.hash())).collect(),
+                PurgeWhat::Host(host) => vec![store::Purge::Group(host.to_ascii_lowercase())],
+                PurgeWhat::All => vec![store::Purge::All],
             };
-            let store::Purged { objects, blobs, bytes } = self.parts.store.purge(what, purge.dry_run).await.map_err(failed)?;
-            Ok(Purged { objects, blobs, bytes, dry_run: purge.dry_run })
+            let mut sum = Purged { dry_run: purge.dry_run, ..Purged::default() };
+            for what in what {
+                self.purge_one(what, purge.dry_run, &mut sum).await?;
+            }
+            Ok(sum)
         })
     }
 
     fn pin(&self, pin: Pin) -> Answer<'_, Pinned> {
         Box::pin(async move {
-            let key = self.key(&pin.url)?;
-            let objects = self.parts.store.lookup(key.hash()).await.map_err(failed)?;
+            let mut objects = Vec::new();
+            for key in self.keys(&pin.url)? {
+                objects.extend(self.parts.store.lookup(key.hash()).await.map_err(failed)?.iter().cloned());
+            }
             if objects.is_empty() {
                 return Err(Failure::Absent(format!("nothing is stored for {}", pin.url)));
             }

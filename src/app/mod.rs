@@ -13,7 +13,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     path::Path,
     sync::{
-        Arc, OnceLock, Weak,
+        Arc, Mutex, OnceLock, Weak,
         atomic::{AtomicU8, Ordering},
     },
     time::{Duration, SystemTime},
@@ -63,6 +63,8 @@ struct Parts {
     /// Every address that weir listens on, administration included.
     own: upstream::Own,
     readiness: AtomicU8,
+    /// Held while the configuration is reloaded.
+    reloading: Mutex<()>,
     /// For reloads; the interface holds the parts, so they cannot hold it.
     admin: OnceLock<Weak<Admin>>,
 }
@@ -115,6 +117,7 @@ impl App {
             started,
             own,
             readiness: AtomicU8::new(STARTING),
+            reloading: Mutex::default(),
             admin: OnceLock::new(),
         });
         let admin = Arc::new(admin.serve(Arc::new(Administration::of(&parts)))?);

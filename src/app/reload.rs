@@ -1,6 +1,6 @@
 //! What changes while weir runs: rules, upstreams, certificates, bounds. Everything new is checked before anything old is replaced.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
 
@@ -8,6 +8,7 @@ use super::Parts;
 use crate::{
     classify::{self, Policy},
     config::Config,
+    listener::{CertificateError, Certificates},
     metrics::ReloadOutcome,
     upstream::{self, Own},
 };
@@ -40,15 +41,24 @@ impl Parts {
     }
 
     fn try_reload(&self) -> Result<(), String> {
+        // One at a time: a signal and an administrator may ask at once.
+        let _turn = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.config.load_full();
         let new = Config::load(&self.sources).map_err(|problems| problems.to_string())?;
-        self.certificates
-            .reload(&new.listener.certificates)
-            .map_err(|errors| errors.iter().map(|error| format!("{error}\n")).collect::<String>())?;
-        if let Some(admin) = self.admin.get().and_then(Weak::upgrade) {
+        // Tried out first, so that nothing has to be taken back because of them.
+        Certificates::load(&new.listener.certificates).map_err(lines)?;
+        let admin = self.admin.get().and_then(Weak::upgrade);
+        if let Some(admin) = &admin {
             admin.reload(&new.admin).map_err(|error| error.to_string())?;
         }
-        self.upstreams.reload(upstreams(&new, &self.own, &self.policy)).map_err(|error| error.to_string())?;
-        for setting in self.config.load().needs_restart(&new) {
+        if let Err(error) = self.upstreams.reload(upstreams(&new, &self.own, &self.policy)) {
+            if let Some(Err(error)) = admin.map(|admin| admin.reload(&old.admin)) {
+                tracing::error!(%error, "administration keeps the new settings");
+            }
+            return Err(error.to_string());
+        }
+        self.certificates.reload(&new.listener.certificates).map_err(lines)?;
+        for setting in old.needs_restart(&new) {
             tracing::warn!("{setting} changes at the next start only");
         }
         self.cache.reload(new.cache.clone());
@@ -56,4 +66,8 @@ impl Parts {
         self.config.store(Arc::new(new));
         Ok(())
     }
+}
+
+fn lines(errors: Vec<CertificateError>) -> String {
+    errors.iter().map(|error| format!("{error}\n")).collect()
 }

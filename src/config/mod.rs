@@ -121,7 +121,7 @@ impl Config {
             ("listen", said(&self.listener.sockets) != said(&new.listener.sockets)),
             ("limits (of clients)", said(&self.listener.limits) != said(&new.listener.limits)),
             ("limits.http2_streams", said(&self.listener.http2) != said(&new.listener.http2)),
-            ("limits.fills", fill_bounds(&self.cache) != fill_bounds(&new.cache)),
+            ("limits.fills, fill.parallel, fill.wait", fill_bounds(&self.cache) != fill_bounds(&new.cache)),
             ("timeouts (of clients)", said(&self.listener.timeouts) != said(&new.listener.timeouts)),
             ("timeouts.drain", self.drain != new.drain),
             ("store", said(&self.store) != said(&new.store)),
@@ -154,8 +154,8 @@ fn said(value: &impl fmt::Debug) -> String {
     format!("{value:?}")
 }
 
-fn fill_bounds(cache: &cache::Config) -> (usize, usize) {
-    (cache.fills_max, cache.fills_per_client_max)
+fn fill_bounds(cache: &cache::Config) -> (usize, usize, usize, Duration) {
+    (cache.fills_max, cache.fills_per_client_max, cache.parallel_max, cache.fill_wait)
 }
 
 /// A configuration in the making: the parts that checks look at across sections are still apart, with their places.

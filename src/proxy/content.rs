@@ -34,7 +34,7 @@ impl Proxy {
         match self.cache.get(&wanted, now).await? {
             Answer::Found(found) => {
                 let selection = select(&wanted.method, &wanted.fields, found.facts(), found.len(), &self.limits());
-                Ok(respond::stored(found, selection, now))
+                Ok(respond::stored(found, selection, &wanted.method, now))
             }
             Answer::Relayed { response, status } => Ok(relay(&wanted, *response, status, now)),
         }

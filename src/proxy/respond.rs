@@ -38,8 +38,10 @@ impl Answered {
 }
 
 /// A stored response, or what a request selects of it.
-pub(super) fn stored(mut found: Found, selection: Selection, now: SystemTime) -> Answered {
+pub(super) fn stored(mut found: Found, selection: Selection, method: &Method, now: SystemTime) -> Answered {
     match &selection {
+        // No content is sent, so none has to be fetched.
+        _ if method == Method::HEAD => {}
         Selection::Part(range) => found.look_at(&[*range]),
         Selection::Parts(ranges) => found.look_at(ranges),
         Selection::Whole => found.look_at(&[]),
