@@ -27,6 +27,9 @@ pub enum Error {
     /// The origin answered a range or a condition that its request did not have.
     #[error("the origin answered {0}, which nothing in the request asked for")]
     Unasked(StatusCode),
+    /// The origin's answer could be read in two ways (RFC 9112 §6.3).
+    #[error("the origin's answer has a framing that can be read in two ways")]
+    Ambiguous,
     /// The body ended before its length.
     #[error("the body ended early")]
     Short,
@@ -57,6 +60,7 @@ impl Error {
             Self::Answered(_) => "answered",
             Self::WrongRange => "wrong-range",
             Self::Unasked(_) => "unasked",
+            Self::Ambiguous => "ambiguous",
             Self::Short => "short",
             Self::Unresumable => "unresumable",
             Self::Busy { .. } => "busy",
@@ -87,7 +91,13 @@ impl Error {
             },
             Self::Answered(status) => status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS,
             Self::Short | Self::WrongRange | Self::Busy { .. } | Self::Stalled => true,
-            Self::Store(_) | Self::Changed | Self::Unasked(_) | Self::Unresumable | Self::OnlyIfCached | Self::Stopped => false,
+            Self::Store(_)
+            | Self::Changed
+            | Self::Ambiguous
+            | Self::Unasked(_)
+            | Self::Unresumable
+            | Self::OnlyIfCached
+            | Self::Stopped => false,
         }
     }
 }

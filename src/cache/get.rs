@@ -1,8 +1,8 @@
 //! The way of one request through the cache: look up, judge what is there, ask or join who asks, and look again.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{fmt::Write, sync::Arc, time::SystemTime};
 
-use http::{Method, Response};
+use http::{HeaderMap, Method, Response};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
@@ -14,6 +14,7 @@ use super::{
     judge::{self, Arrived, AskedRange, Judgement, Storable, Why},
 };
 use crate::{
+    key::KeyHash,
     metrics::StatusClass,
     object::Trust,
     semantics::{
@@ -32,10 +33,15 @@ pub(super) async fn get(hub: &Arc<Hub>, want: &Arc<Wanted>, now: SystemTime) -> 
     let request = RequestDirectives::of(&want.fields);
     let sharing = if want.method == Method::HEAD { Sharing::Alone } else { sharing(&want.method, &want.fields) };
     let mut alone = sharing == Sharing::Alone;
+    let mut flown = want.key.hash();
     for _ in 0..TURNS_MAX {
         let looked = look_up(hub, want, &request, now).await;
         let (stored, how) = match looked {
             Looked::Absent(how) => (None, how),
+            Looked::OtherVariants(variant) => {
+                flown = variant;
+                (None, How::VaryMiss)
+            }
             Looked::Stored(found, freshness) => match at_once(&freshness) {
                 AtOnce::Yes => return Ok(Answer::Found(found)),
                 AtOnce::WithRefresh => {
@@ -51,13 +57,15 @@ pub(super) async fn get(hub: &Arc<Hub>, want: &Arc<Wanted>, now: SystemTime) -> 
         let how = if sharing == Sharing::Alone { How::Request } else { how };
         let leader = match alone {
             true => None,
-            false => match hub.flights.board(want.key.hash(), sharing == Sharing::Join, Instant::now()) {
+            false => match hub.flights.board(flown, sharing == Sharing::Join, Instant::now()) {
                 Boarding::Lead(leader) => Some(leader),
                 Boarding::Alone => None,
                 Boarding::Join(flight) => {
                     hub.metrics.collapsed.inc();
                     match flight::landing(flight).await {
                         Landed::Found(found) if found.fits(want) => return Ok(Answer::Found(found.joined(want))),
+                        // Another variant, as it turned out: those who want ours fly together.
+                        Landed::Found(found) if flown == want.key.hash() => flown = variant(want, found.fields()),
                         Landed::Found(_) | Landed::NotShared { .. } => alone = true,
                         Landed::Failed(error) => return stale_or(stored, error),
                     }
@@ -90,6 +98,8 @@ pub(super) async fn get(hub: &Arc<Hub>, want: &Arc<Wanted>, now: SystemTime) -> 
 /// What a look-up found.
 enum Looked {
     Absent(How),
+    /// Responses under the key, but for other selecting fields: the flight that would bring the one wanted.
+    OtherVariants(KeyHash),
     Stored(Found, Freshness),
 }
 
@@ -112,7 +122,9 @@ async fn look_up(hub: &Arc<Hub>, want: &Arc<Wanted>, request: &RequestDirectives
         return Looked::Absent(How::UriMiss);
     }
     let candidates = known.iter().map(|known| (known, known.variant()));
-    let Some(known) = vary::choose(candidates, &want.fields) else { return Looked::Absent(How::VaryMiss) };
+    let Some(known) = vary::choose(candidates, &want.fields) else {
+        return Looked::OtherVariants(variant(want, &known[0].object.meta.fields));
+    };
     let verdict = freshness(&known.facts, request, policy(want, known), now);
     let status = CacheStatus { ttl: Some(verdict.ttl_secs()), ..CacheStatus::new(How::Hit) };
     match Found::open(hub, known.clone(), want, status).await {
@@ -124,6 +136,15 @@ async fn look_up(hub: &Arc<Hub>, want: &Arc<Wanted>, request: &RequestDirectives
         }
         None => Looked::Absent(How::Miss),
     }
+}
+
+/// What the flights of one variant are found by, given what `Vary` says in another variant's response.
+fn variant(want: &Wanted, response: &HeaderMap) -> KeyHash {
+    let mut text = want.key.text().to_owned();
+    for (name, value) in vary::selecting(response, &want.fields) {
+        _ = write!(text, "\n{name}: {value:?}");
+    }
+    KeyHash::of(&text)
 }
 
 fn policy<'a>(want: &'a Wanted, known: &Known) -> &'a Policy {
@@ -359,5 +380,5 @@ async fn admit(
     Ok(Found::new(known, content, want.client, CacheStatus::new(How::UriMiss)))
 }
 
-/// A turn that joins a flight for nothing is followed by one alone.
-const TURNS_MAX: usize = 3;
+/// One for the key, one for the variant, then alone.
+const TURNS_MAX: usize = 4;

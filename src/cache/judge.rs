@@ -38,8 +38,6 @@ pub(super) enum Judgement {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Why {
     NotStorable(NotStorable),
-    /// It could be read in two ways (RFC 9112 §6.3).
-    Ambiguous,
     /// Ends with its connection: a cut cannot be told from the end.
     CloseDelimited,
     /// Longer than what is stored at all.
@@ -62,7 +60,6 @@ impl Why {
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::NotStorable(reason) => reason.as_str(),
-            Self::Ambiguous => "ambiguous",
             Self::CloseDelimited => "close-delimited",
             Self::TooLarge => "too-large",
             Self::LonePart => "lone-part",
@@ -144,7 +141,8 @@ fn of_response(want: &Wanted, asked: AskedRange, conditional: bool, arrived: &Ar
         return if matches!(asked, AskedRange::Own(_)) { Judgement::AskWhole } else { relay(NotStorable::Status) };
     }
     if head::response(arrived.status, arrived.fields).is_err() {
-        return Judgement::Relay(Why::Ambiguous);
+        // Whoever reads it another way than we do sees another body (RFC 9112 §6.3, §11.2).
+        return Judgement::Misfit(Error::Ambiguous);
     }
     match storable(&want.method, &want.fields, arrived.status, arrived.fields, &want.policy) {
         Err(reason) => match asked {

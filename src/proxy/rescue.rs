@@ -38,6 +38,7 @@ fn of_cache(error: &cache::Error) -> StatusCode {
         | cache::Error::Answered(_)
         | cache::Error::WrongRange
         | cache::Error::Unasked(_)
+        | cache::Error::Ambiguous
         | cache::Error::Short
         | cache::Error::Unresumable => StatusCode::BAD_GATEWAY,
         cache::Error::Store(_) | cache::Error::Busy { .. } | cache::Error::Stopped => StatusCode::SERVICE_UNAVAILABLE,

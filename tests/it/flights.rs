@@ -253,6 +253,30 @@ async fn variants_are_kept_apart() {
 }
 
 #[tokio::test]
+async fn a_herd_that_wants_three_variants_causes_one_fill_for_each() {
+    let (origin, gate) = (Origin::start().await, Gate::closed());
+    let held = gate.clone();
+    origin.answer("/a", move |ask| {
+        let language = ask.field("accept-language").unwrap_or("none").to_owned();
+        let answer = Answer::text("200 OK", &format!("in {language}")).first(Step::Hold(held.clone()));
+        answer.with("Vary", "Accept-Language").with("ETag", format!("\"{language}\"")).with("Cache-Control", "max-age=3600")
+    });
+    let weir = proxy().reverse(&origin).start().await;
+    let herd = (0..30).map(|number| {
+        let (weir, language) = (&weir, ["de", "fr", "it"][number % 3]);
+        async move { (language, weir.get_with("any.branch", "/a", &[("Accept-Language", language)]).await) }
+    });
+    let (answers, ()) = tokio::join!(futures_util::future::join_all(herd), async {
+        running_requests(&weir, 30.0).await;
+        gate.open();
+    });
+    for (language, reply) in answers {
+        assert_eq!(reply.text(), format!("in {language}"));
+    }
+    assert_eq!(origin.requests("/a"), 3);
+}
+
+#[tokio::test]
 async fn a_chunked_response_is_stored_once_it_has_ended_cleanly() {
     let content = Content::new("a", 2 * MIB + 1);
     let (origin, weir) = scene(Resource::new(&content).without_ranges().chunked()).await;

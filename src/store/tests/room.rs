@@ -96,9 +96,18 @@ async fn a_full_disk_fails_the_run_and_the_store_recovers_when_there_is_room() {
     assert_eq!(store.stats().state, State::Full);
     assert_eq!(read(&pinned).await.unwrap(), content(1, ONE), "what is there is served");
     disk.set_capacity(u64::MAX);
-    write(&blob, 0, &content(2, MIB)).await.unwrap();
-    assert_eq!(store.stats().state, State::Working);
-    store.flush().await.unwrap();
+    // The store notices by itself, but not at once: a commit that began on the full disk may still be failing.
+    let mut tries = 0;
+    while let Err(error) = write(&blob, 0, &content(2, MIB)).await {
+        tries += 1;
+        assert!(tries < 200, "{error}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    while store.flush().await.is_err() || store.stats().state != State::Working {
+        tries += 1;
+        assert!(tries < 200, "the store stays {:?}", store.stats().state);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     assert_eq!(read(&blob).await.unwrap(), content(2, MIB));
 }
 

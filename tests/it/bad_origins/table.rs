@@ -93,7 +93,7 @@ fn framing(content: &Content) -> Vec<Row> {
                     Step::Close,
                 ])
             }),
-            &[Right, BadGateway],
+            &[BadGateway],
         ),
         whole("a negative length", tampered(&plain, |_, a| a.with("Content-Length", "-5")), &[BadGateway]),
         whole("a length that is no number", tampered(&plain, |_, a| a.with("Content-Length", "lots")), &[BadGateway]),
