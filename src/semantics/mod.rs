@@ -11,6 +11,7 @@ pub mod fields;
 pub mod freshness;
 pub mod head;
 pub mod invalidation;
+pub mod lines;
 mod list;
 pub mod multipart;
 pub mod policy;
