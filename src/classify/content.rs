@@ -10,6 +10,7 @@ use crate::{
         rules::{self, Family, PathRule, Query},
     },
     key::{CacheKey, Origin},
+    semantics,
 };
 
 /// Which parameters a request carries beside those of its URL.
@@ -44,6 +45,8 @@ impl Policy {
         let rule = rule(family, asked.uri.path());
         let sifted = sift(asked.uri, rule, form);
         let path_and_query = path::join(asked.uri.path(), sifted.kept.as_deref());
+        // A content service of many has nothing to learn from one client, whichever door it came through.
+        let anonymous = door != Door::Forward || family.is_some();
         Ok(Class::Content(Want {
             door,
             key: CacheKey::new(origin.scheme, &self.origins.group(&origin, family), &path_and_query),
@@ -51,10 +54,10 @@ impl Policy {
             path_and_query,
             signature: sifted.signature,
             freshness: rule.map_or(FreshnessRule::Http, |rule| rule.freshness),
+            policy: if anonymous { semantics::Policy::CONTENT } else { semantics::Policy::HTTP },
             declared: rule.and_then(|rule| rule.shape.digest(asked.uri.path())),
             ranged: family.is_some() || rules::is_large_by_name(asked.uri.path()),
-            // A content service of many has nothing to learn from one client, whichever door it came through.
-            anonymous: door != Door::Forward || family.is_some(),
+            anonymous,
             origin,
         }))
     }

@@ -29,6 +29,7 @@ pub use self::{
 use crate::{
     digest::Digest,
     key::{CacheKey, Origin, Scheme},
+    semantics,
 };
 
 /// A way in.
@@ -79,6 +80,8 @@ pub struct Want {
     /// The client's own signature parameters (`P1=…&P2=…`), when it sent some: needed by a fill, no part of the key.
     pub signature: Option<String>,
     pub freshness: FreshnessRule,
+    /// What RFC 9111 leaves open, where `freshness` leaves the rest to the response.
+    pub policy: semantics::Policy,
     /// A digest that the path declares under a rule.
     pub declared: Option<Digest>,
     /// Ask in bounded ranges from the first request on (large content from origins known for ranges).
@@ -190,6 +193,18 @@ pub struct Site {
     pub catch_all: bool,
     /// Path prefixes that are relayed, never cached.
     pub pass: Vec<Box<str>>,
+    pub caching: Caching,
+}
+
+/// How the responses of a reverse site are cached, as far as that is for the site to choose. The default obeys the RFCs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caching {
+    /// Heuristic freshness, stale answers, stored errors and cookies.
+    pub policy: semantics::Policy,
+    /// Names of query parameters that the origin is sent but that are no part of the key; a `*` at the end stands for any rest.
+    ///
+    /// RFC 9111 §2 keys by the whole URI: this is for parameters that the site knows to change nothing (`utm_*`).
+    pub ignored_parameters: Vec<Box<str>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -142,6 +142,22 @@ pub(super) fn sift(query: Option<&str>, rule: Query, strip_origin: bool) -> Sift
     Sifted { kept: (!kept.is_empty()).then_some(Cow::Owned(kept)), signature: (!signature.is_empty()).then_some(signature) }
 }
 
+/// A query without the parameters that `ignored` names; a `*` at the end of a name stands for any rest.
+pub(super) fn without<'a>(query: &'a str, ignored: &[Box<str>]) -> Option<Cow<'a, str>> {
+    let is_ignored = |parameter: &str| {
+        let name = parameter.split_once('=').map_or(parameter, |(name, _)| name);
+        ignored.iter().any(|ignored| match ignored.strip_suffix('*') {
+            Some(start) => name.starts_with(start),
+            None => name == &**ignored,
+        })
+    };
+    if !query.split('&').any(is_ignored) {
+        return Some(Cow::Borrowed(query));
+    }
+    let kept: Vec<&str> = query.split('&').filter(|parameter| !is_ignored(parameter)).collect();
+    (!kept.is_empty()).then(|| Cow::Owned(kept.join("&")))
+}
+
 /// Origin-form of a path and a query.
 pub(super) fn join(path: &str, query: Option<&str>) -> String {
     match query {

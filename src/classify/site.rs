@@ -6,13 +6,14 @@ use http::Uri;
 
 use crate::{
     classify::{
-        Asked, Class, Config, Door, FreshnessRule, Host, OriginPattern, Pass, PassReason, Refusal, SiteKind, Want,
+        Asked, Caching, Class, Config, Door, FreshnessRule, Host, OriginPattern, Pass, PassReason, Refusal, SiteKind, Want,
         content::{self, Form},
         path::{self, Strictness},
         rules::{self, Query},
         wsus,
     },
     key::{CacheKey, Origin},
+    semantics,
 };
 
 /// All sites behind the reverse and WSUS doors.
@@ -30,6 +31,7 @@ pub(super) struct Site {
     paths: Vec<Box<str>>,
     catch_all: bool,
     pass: Vec<Box<str>>,
+    caching: Caching,
 }
 
 impl Sites {
@@ -49,6 +51,7 @@ impl Sites {
                 paths: site.paths.clone(),
                 catch_all: site.catch_all,
                 pass: site.pass.clone(),
+                caching: site.caching.clone(),
             })
         };
         Self(config.sites.iter().filter_map(site).collect())
@@ -124,7 +127,7 @@ impl Site {
         }
         Ok(Class::Content(Want {
             key: self.key(path, query),
-            freshness: FreshnessRule::Http,
+            policy: self.caching.policy,
             declared: None,
             ranged: rules::is_large_by_name(path),
             anonymous: false,
@@ -163,6 +166,7 @@ impl Site {
             path_and_query,
             signature: None,
             freshness: FreshnessRule::Http,
+            policy: semantics::Policy::CONTENT,
             declared: None,
             ranged: true,
             anonymous: true,
@@ -175,6 +179,7 @@ impl Site {
     }
 
     fn key(&self, path: &str, query: Option<&str>) -> CacheKey {
-        CacheKey::new(self.origin.scheme, &self.origin.authority(), &path::join(&[&*self.base, path].concat(), query))
+        let query = query.and_then(|query| path::without(query, &self.caching.ignored_parameters));
+        CacheKey::new(self.origin.scheme, &self.origin.authority(), &path::join(&[&*self.base, path].concat(), query.as_deref()))
     }
 }

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use crate::{
-    classify::{Door, OriginPattern, Site, SiteKind},
+    classify::{Caching, Door, OriginPattern, Site, SiteKind},
     config::{
         Config,
         problem::{At, Complaints, Place},
@@ -139,6 +139,7 @@ impl Upstream {
             paths: boxed(&self.paths),
             catch_all: self.catch_all && kind != SiteKind::Origin,
             pass: boxed(&self.pass),
+            caching: Caching::default(),
             kind,
         })
     }

@@ -73,9 +73,8 @@ impl Proxy {
 
 /// The policy for what a name stands for, and the one once its content matched its digest.
 fn policies(want: &Want) -> (Policy, Policy) {
-    let http = if want.anonymous { Policy::CONTENT } else { Policy::HTTP };
     match want.freshness {
-        FreshnessRule::Http => (http.clone(), http),
+        FreshnessRule::Http => (want.policy, want.policy),
         FreshnessRule::Immutable => (Policy::VERSIONED, Policy::VERIFIED),
         FreshnessRule::Mutable => (Policy::MUTABLE, Policy::MUTABLE),
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 /// How a cache behaves where RFC 9111 gives it a choice.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// Who decides how long a response is fresh.
     pub lifetime: LifetimeRule,

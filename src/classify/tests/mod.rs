@@ -31,7 +31,7 @@ fn origins(texts: &[&str]) -> Vec<OriginPattern> {
 }
 
 fn site(name: &str, kind: SiteKind) -> Site {
-    Site { name: name.into(), kind, hosts: vec![], paths: vec![], catch_all: false, pass: vec![] }
+    Site { name: name.into(), kind, hosts: vec![], paths: vec![], catch_all: false, pass: vec![], caching: Caching::default() }
 }
 
 /// A branch: a WSUS, a mirror by path, an intranet server by name, a lab origin whose address is configured.
@@ -152,6 +152,33 @@ fn a_catch_all_takes_what_nobody_else_claims_and_nothing_that_is_another_doors()
     // A refused origin of another door does not fall through to the catch-all.
     assert_eq!(ask("GET /x?cacheHostOrigin=evil.example; weir.branch"), "403 origin");
     assert_eq!(ask("GET http://evil.example/x; h"), "403 origin");
+}
+
+#[test]
+fn a_site_can_ignore_query_parameters_in_its_keys_but_not_towards_its_origin() {
+    let mut config = branch();
+    let origin = Origin::new(Scheme::Http, "shop.corp", 80);
+    let ignored_parameters = vec!["utm_*".into(), "session".into()];
+    let policy = semantics::Policy { heuristic: None, ..semantics::Policy::HTTP };
+    let caching = Caching { policy, ignored_parameters };
+    let kind = SiteKind::Reverse { origin, base: "".into() };
+    config.sites.push(Site { hosts: origins(&["shop.branch"]), caching, ..site("shop", kind) });
+    let policy = Policy::new(&config, NODE);
+    for (asked, keyed) in [
+        ("/x?a=1&utm_source=y&b=2", "/x?a=1&b=2"),
+        ("/x?session=7", "/x"),
+        ("/x?session", "/x"),
+        ("/x?sessions=7", "/x?sessions=7"),
+        ("/x?Session=7&autm_=1", "/x?Session=7&autm_=1"),
+        ("/x?", "/x?"),
+        ("/x", "/x"),
+    ] {
+        let Class::Content(want) = class(&policy, &Door::ALL, &format!("GET {asked}; shop.branch")) else { panic!("{asked}") };
+        assert_eq!((want.key.text(), &*want.path_and_query), (&*format!("http://shop.corp{keyed}"), asked));
+        assert_eq!(want.policy.heuristic, None, "{asked}");
+        let url: Uri = format!("http://shop.corp{asked}").parse().unwrap();
+        assert_eq!(policy.key_of(&url).as_ref(), Some(&want.key), "{asked}: invalidated and purged under the same key");
+    }
 }
 
 #[test]
