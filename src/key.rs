@@ -2,7 +2,7 @@
 //!
 //! A key is text that only this module builds, plus its 128-bit hash. Disk names never come from it.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 /// How an origin is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,7 +33,7 @@ impl Scheme {
 pub struct Origin {
     pub scheme: Scheme,
     /// A name or an address literal (IPv6 without brackets), lower case.
-    pub host: Box<str>,
+    pub host: Arc<str>,
     pub port: u16,
 }
 
@@ -73,7 +73,7 @@ impl CacheKey {
     /// `group` is a host (with its port when it is not the scheme's own) or the name of a host group;
     /// `path_and_query` is taken byte for byte: rules that fold or drop something have run before.
     pub fn new(scheme: Scheme, group: &str, path_and_query: &str) -> Self {
-        Self::from_text(format!("{}://{group}{path_and_query}", scheme.as_str()))
+        Self::from_text([scheme.as_str(), "://", group, path_and_query].concat())
     }
 
     /// A key read back from the index.

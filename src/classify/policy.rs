@@ -155,7 +155,7 @@ impl Policy {
         // The client kept scheme and port of the URL it had; only the host was replaced (microsoft/do-client, download.cpp).
         let allowed = self.origins.allow(asked.scheme, &host, None)?;
         if self.origins.family(&allowed.origin).is_some_and(|family| family.is_service()) {
-            return Err(Refusal::NotContent(allowed.origin.host));
+            return Err(Refusal::NotContent((*allowed.origin.host).into()));
         }
         self.content(asked, Wanted { door: Door::Delivery, form: Form::CacheHost, allowed })
     }

@@ -25,6 +25,8 @@ pub(super) struct Site {
     name: Arc<str>,
     door: Door,
     origin: Origin,
+    /// The origin's part of every key.
+    authority: Box<str>,
     /// What the site's URL puts before every path, without a slash at its end.
     base: Box<str>,
     hosts: Vec<OriginPattern>,
@@ -46,6 +48,7 @@ impl Sites {
                 name: site.name.clone(),
                 door,
                 origin: origin.clone(),
+                authority: origin.authority().into(),
                 base: base.trim_end_matches('/').into(),
                 hosts: site.hosts.clone(),
                 paths: site.paths.clone(),
@@ -126,12 +129,10 @@ impl Site {
             return Ok(self.pass(door, why, path, query));
         }
         Ok(Class::Content(Want {
-            key: self.key(path, query),
             policy: self.caching.policy,
-            declared: None,
             ranged: rules::is_large_by_name(path),
             anonymous: false,
-            ..self.want(door, path, query)
+            ..self.want(door, self.key(path, query), self.full_path(path, query))
         }))
     }
 
@@ -139,28 +140,25 @@ impl Site {
         let path = asked.uri.path();
         match wsus::judge(asked.method, path, query)? {
             wsus::Verdict::Content(content) if content::pass_reason(asked).is_none() => Ok(Class::Content(Want {
-                key: self.key(&content.path, None),
                 freshness: FreshnessRule::Immutable,
                 declared: Some(content.digest),
                 // Sent as the client spelled it: IIS takes any case, a copy of the directory on another server only the one it has.
-                ..self.want(door, path, None)
+                ..self.want(door, self.key(&content.path, None), self.full_path(path, None))
             })),
             wsus::Verdict::SelfUpdate if content::pass_reason(asked).is_none() => Ok(Class::Content(Want {
-                key: self.key(&path.to_ascii_lowercase(), None),
                 freshness: FreshnessRule::Mutable,
                 ranged: false,
-                ..self.want(door, path, query)
+                ..self.want(door, self.key(&path.to_ascii_lowercase(), None), self.full_path(path, query))
             })),
             _ => Ok(self.pass(door, PassReason::Service, path, query)),
         }
     }
 
     /// What all wants at this site have in common.
-    fn want(&self, door: Door, path: &str, query: Option<&str>) -> Want {
-        let path_and_query = path::join(&[&*self.base, path].concat(), query);
+    fn want(&self, door: Door, key: CacheKey, path_and_query: String) -> Want {
         Want {
             door,
-            key: self.key(path, query),
+            key,
             origin: self.origin.clone(),
             upstream: Some(self.name.clone()),
             path_and_query,
@@ -174,12 +172,20 @@ impl Site {
     }
 
     fn pass(&self, door: Door, why: PassReason, path: &str, query: Option<&str>) -> Class {
-        let path_and_query = path::join(&[&*self.base, path].concat(), query);
+        let path_and_query = self.full_path(path, query);
         Class::Pass(Pass { door, why, origin: self.origin.clone(), upstream: Some(self.name.clone()), path_and_query })
+    }
+
+    /// What the origin calls a path below the site.
+    fn full_path(&self, path: &str, query: Option<&str>) -> String {
+        match query {
+            Some(query) => [&*self.base, path, "?", query].concat(),
+            None => [&*self.base, path].concat(),
+        }
     }
 
     fn key(&self, path: &str, query: Option<&str>) -> CacheKey {
         let query = query.and_then(|query| path::without(query, &self.caching.ignored_parameters));
-        CacheKey::new(self.origin.scheme, &self.origin.authority(), &path::join(&[&*self.base, path].concat(), query.as_deref()))
+        CacheKey::new(self.origin.scheme, &self.authority, &self.full_path(path, query.as_deref()))
     }
 }

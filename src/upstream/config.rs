@@ -210,7 +210,7 @@ pub struct HostPattern {
 
 impl HostPattern {
     pub fn matches(&self, origin: &Origin) -> bool {
-        let name_fits = if self.name.starts_with('.') { origin.host.ends_with(&*self.name) } else { origin.host == self.name };
+        let name_fits = if self.name.starts_with('.') { origin.host.ends_with(&*self.name) } else { *origin.host == *self.name };
         name_fits && self.port.is_none_or(|port| port == origin.port)
     }
 }

@@ -137,7 +137,7 @@ fn stand_in(upstream: &Arc<Upstream>, definition: &Definition, origin: &Origin) 
     let mut place = definition.url.clone();
     place.scheme = place.scheme.max(origin.scheme);
     // A pinned address is the origin's own, so it has the origin's certificate; another host has one of its own.
-    let pinned = (definition.address.is_some() && place.scheme == Scheme::Https).then(|| origin.host.clone());
+    let pinned = (definition.address.is_some() && place.scheme == Scheme::Https).then(|| Box::from(&*origin.host));
     let server_name = definition.tls.server_name.clone().or(pinned);
     Hop {
         upstream: upstream.clone(),
@@ -162,7 +162,7 @@ fn parent(upstream: &Arc<Upstream>, definition: &Definition, origin: &Origin) ->
 fn endpoint(place: &Origin, definition: Option<&Definition>, server_name: Option<Box<str>>) -> Endpoint {
     Endpoint {
         scheme: place.scheme,
-        host: place.host.clone(),
+        host: (*place.host).into(),
         port: place.port,
         address: definition.and_then(|definition| definition.address),
         server_name,
