@@ -4,6 +4,7 @@
 
 mod bad_clients;
 mod bad_origins;
+mod balancer;
 mod chaos;
 mod command_line;
 mod damage;
