@@ -31,7 +31,7 @@ use crate::{
     listener::{self, Certificates, Drained, Listeners, Running},
     metrics::Metrics,
     proxy::{Proxy, log::AccessLog},
-    store::{self, RealDisk, Store},
+    store::{self, Disk, RealDisk, Store},
     sys,
     upstream::{self, Upstreams},
 };
@@ -75,6 +75,14 @@ impl App {
     /// # Errors
     /// An address is taken, a certificate does not load, the data directory is in use or of another version, …: nothing was started then.
     pub async fn start(config: Config, sources: Sources) -> Result<Self, Error> {
+        Self::start_on(Arc::new(RealDisk), config, sources).await
+    }
+
+    /// The same with the store on a disk of the caller's, for scenarios in which it fills up or fails.
+    ///
+    /// # Errors
+    /// As [`App::start`].
+    pub async fn start_on(disk: Arc<dyn Disk>, config: Config, sources: Sources) -> Result<Self, Error> {
         let metrics = Metrics::new();
         let certificates = Certificates::load(&config.listener.certificates).map_err(Error::Certificates)?;
         let listeners = listener::bind(config.listener.clone(), certificates.clone(), metrics.listener.clone())?;
@@ -83,7 +91,7 @@ impl App {
         let admin = admin::bind(&config.admin)?;
         let admin_addresses = admin.addresses().to_vec();
         let log = AccessLog::open(config.log.access.clone(), metrics.proxy.clone()).map_err(Error::AccessLog)?;
-        let store = store::open(config.store.clone(), Arc::new(RealDisk), metrics.store.clone()).await?;
+        let store = store::open(config.store.clone(), disk, metrics.store.clone()).await?;
         let node = node::id(&config.store.directory)?;
         let own = own(&listeners, &admin_addresses);
         let policy = Arc::new(ArcSwap::from_pointee(reload::policy(&config, &own, &node)));
