@@ -12,6 +12,7 @@ mod digests;
 mod doors;
 mod flights;
 mod full_disk;
+mod fuzzed;
 mod harness;
 mod herd;
 mod kill;
