@@ -13,7 +13,8 @@ repository=$work/www/debian
 mkdir -p "$repository/pool"
 (cd "$repository/pool" && apt-get -q download "${packages[@]}" >"$work/download.log" 2>&1) || {
     apt-get -q update >>"$work/download.log" 2>&1
-    (cd "$repository/pool" && apt-get -q download "${packages[@]}" >>"$work/download.log" 2>&1) || { cat "$work/download.log"; exit 1; }
+    (cd "$repository/pool" && apt-get -q download "${packages[@]}" >>"$work/download.log" 2>&1) ||
+        skip "no Debian mirror can be reached: $(tail -n 1 "$work/download.log")"
 }
 start_origin
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The first download of a cold object of 256 MiB, with the origin held to 20 MB/s per connection: through weir it is no slower than a direct one.
+# The first download of a cold package of 256 MiB or a little more, with the origin held to 20 MB/s per connection: through weir it is no slower than a direct one.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -8,7 +8,7 @@ start_origin
 files=$work/www/filestreamingservice/files
 mkdir -p "$files"
 guid=52c5d2a1-3f0b-45a6-8f6e-9d7c5b3e0003
-generate "$files/$guid" 256
+payload "$files/$guid" 256
 ln "$files/$guid" "$work/www/reverse.bin"
 
 # timed URL: seconds and the digest of a download.

@@ -54,6 +54,13 @@ closing() {
     ((failed == 0))
 }
 
+# skip WHY: nothing to be shown here; ends the script.
+skip() {
+    echo "  skipped: $1"
+    echo "$passed passed, $failed failed, 1 skipped"
+    exit 0
+}
+
 sha() { sha256sum "$1" | cut -d' ' -f1; }
 
 # same_bytes CLAIM FILE FILE
@@ -100,9 +107,49 @@ wait_for() {
     done
 }
 
-# --- payloads -------------------------------------------------------------------------------------
+# --- payloads: packages from Debian's mirror --------------------------------------------------------
 
-# generate FILE MEBIBYTES: unchanged for a week, as far as its date tells; what changed a moment ago is fresh for a moment.
+# Downloaded packages, shared by all scripts and kept between runs.
+shelf=${WEIR_PACKAGES:-$root/target/packages}
+
+# payload FILE MEBIBYTES [NTH]: a real package of at least so many mebibytes at FILE: of all that the mirror has the smallest, or the NTH smallest.
+# Unchanged for a week, as far as its date tells; what changed a moment ago is fresh for a moment.
+payload() {
+    local kept=$shelf/$2-${3:-1} file
+    [[ -d $kept ]] || download "$2" "${3:-1}" "$kept" || { update_lists && download "$2" "${3:-1}" "$kept"; } ||
+        skip "no Debian mirror can be reached: $(tail -n 1 "$work/apt.log")"
+    file=$(echo "$kept"/*.deb)
+    rm -f "$1"
+    cp "$file" "$1"
+    touch -d '7 days ago' "$1"
+    echo "  $(basename "$1") is $(basename "$file"), $(size "$file") bytes"
+}
+
+# download MEBIBYTES NTH DIRECTORY: the package into a directory of its own; apt compares it with the digest that the mirror signed.
+download() {
+    local name fresh
+    [[ -s $work/sizes ]] || apt-cache dumpavail 2>"$work/apt.log" |
+        awk '$1 == "Package:" { name = $2 } $1 == "Size:" { print $2, name }' | sort -n -k 1,1 -k 2,2 >"$work/sizes"
+    name=$(awk -v least=$(($1 * 1048576)) -v nth="$2" '$1 >= least && ++seen == nth { print $2 }' "$work/sizes")
+    [[ -n $name ]] || { rm "$work/sizes"; echo "apt knows no packages" >"$work/apt.log"; return 1; }
+    mkdir -p "$shelf"
+    fresh=$(mktemp -d "$shelf/new.XXXXXX")
+    if (cd "$fresh" && apt-get -q -o APT::Sandbox::User=root download "$name" >"$work/apt.log" 2>&1); then
+        mv "$fresh" "$3"
+    else
+        rm -rf "$fresh"
+        return 1
+    fi
+}
+
+update_lists() {
+    rm -f "$work/sizes"
+    apt-get -q update >"$work/apt.log" 2>&1
+}
+
+size() { stat -c %s "$1"; }
+
+# generate FILE MEBIBYTES: random bytes, for measurements that need more of them than packages have.
 generate() { head -c "$2M" /dev/urandom >"$1" && touch -d '7 days ago' "$1"; }
 
 # part FILE OFFSET LENGTH: these bytes of the file.
