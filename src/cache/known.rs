@@ -24,7 +24,7 @@ impl Known {
     }
 }
 
-/// The facts of recently used responses.
+/// The facts of recently used responses; bounded in bytes.
 pub(super) struct KnownCache {
     by_id: Memory<ObjectId, Arc<Known>>,
 }
@@ -39,8 +39,13 @@ impl Known {
 }
 
 impl KnownCache {
-    pub(super) fn new() -> Self {
-        Self { by_id: Memory::new(KNOWN_MAX) }
+    /// `bytes`: the memory it may take, responses included, for it may be the last that holds one.
+    pub(super) fn new(bytes: u64) -> Self {
+        let weight = |_: &ObjectId, known: &Arc<Known>| {
+            let bytes = ENTRY_BYTES + size_of::<Known>() + known.object.meta.memory_bytes();
+            u32::try_from(bytes).unwrap_or(u32::MAX)
+        };
+        Self { by_id: Memory::builder().weigher(weight).max_capacity(bytes).build() }
     }
 
     /// The facts of `object`; of an older state of it never.
@@ -56,5 +61,5 @@ impl KnownCache {
     }
 }
 
-/// About 1 KiB each.
-const KNOWN_MAX: u64 = 16_384;
+/// What an entry costs beside the facts and the response, about.
+const ENTRY_BYTES: usize = 256;

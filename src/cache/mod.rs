@@ -177,6 +177,7 @@ impl Cache {
     pub fn new(config: Config, store: Store, upstreams: Upstreams, metrics: metrics::Cache) -> Self {
         let bounds = Bounds::new(config.fills_max, config.fills_per_client_max, config.fill_wait);
         let gains = Gains::new(config.parallel_max);
+        let known = KnownCache::new(store.derived_memory());
         Self(Arc::new(Hub {
             store,
             upstreams,
@@ -185,7 +186,7 @@ impl Cache {
             flights: Arc::default(),
             bounds,
             gains,
-            known: KnownCache::new(),
+            known,
             mismatches: Mismatches::default(),
             contents: Mutex::default(),
             stop: watch::Sender::new(false),

@@ -1,4 +1,4 @@
-//! The memory tier: decoded responses and small hot content. Bounded by weight; what falls out is read again.
+//! The memory tier: decoded responses and small hot content. Bounded in bytes; what falls out is read again.
 
 use std::sync::Arc;
 
@@ -23,10 +23,10 @@ pub(super) struct Memory {
 pub(super) const SMALL_MAX: u64 = 32 << 10;
 
 impl Memory {
-    /// Shares `bytes`: half for content, three eighths for responses, the rest is left to the index.
+    /// Shares `bytes`: half for content, a quarter for responses; an eighth is left to what is derived from them, and the rest to the index.
     pub(super) fn new(bytes: u64) -> Self {
         Self {
-            responses: Cache::builder().weigher(responses_weight).max_capacity(bytes / 8 * 3).build(),
+            responses: Cache::builder().weigher(responses_weight).max_capacity(bytes / 4).build(),
             contents: Cache::builder().weigher(|_, bytes: &Bytes| weight(bytes.len() + ENTRY)).max_capacity(bytes / 2).build(),
         }
     }
@@ -41,17 +41,16 @@ pub(super) fn index_cache_bytes(bytes: u64) -> usize {
     usize::try_from(bytes / 8).unwrap_or(usize::MAX).clamp(1 << 20, 64 << 20)
 }
 
-/// What an entry costs beside its bytes, about.
-const ENTRY: usize = 128;
-
-fn responses_weight(_: &KeyHash, responses: &Responses) -> u32 {
-    weight(responses.iter().map(|object| object_bytes(object)).sum::<usize>() + ENTRY)
+/// What users of the store may use for what they derive from stored responses.
+pub(super) fn derived_bytes(bytes: u64) -> u64 {
+    bytes / 8
 }
 
-fn object_bytes(object: &Object) -> usize {
-    let meta = &object.meta;
-    let fields = meta.fields.iter().map(|(name, value)| name.as_str().len() + value.len() + ENTRY).sum::<usize>();
-    size_of::<Object>() + meta.key.text().len() + meta.source.len() + fields + meta.selecting.len() * ENTRY
+/// What an entry costs beside its bytes, about: the cache's own record of it.
+const ENTRY: usize = 256;
+
+fn responses_weight(_: &KeyHash, responses: &Responses) -> u32 {
+    weight(responses.iter().map(|object| object.meta.memory_bytes()).sum::<usize>() + ENTRY)
 }
 
 fn weight(bytes: usize) -> u32 {

@@ -63,7 +63,7 @@ pub struct Config {
     pub size: u64,
     /// Free space on the file system that is never touched.
     pub reserve: u64,
-    /// How much memory holds small hot content and stored responses.
+    /// How much memory holds small hot content, stored responses, what was derived from them, and pages of the index.
     pub memory: u64,
     /// The largest content that is stored.
     pub object_max: u64,
@@ -297,6 +297,11 @@ impl Store {
 
     pub fn stats(&self) -> Stats {
         self.shared.stats()
+    }
+
+    /// The part of [`Config::memory`] that is left to what users of the store derive from stored responses, in bytes.
+    pub fn derived_memory(&self) -> u64 {
+        memory::derived_bytes(self.shared.config.memory)
     }
 
     /// Takes a blob and all its objects out of the cache and keeps its bytes for the administrator (bounded; the oldest go first).

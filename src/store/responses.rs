@@ -86,7 +86,7 @@ impl Shared {
 
     pub(super) fn insert(&self, meta: ObjectMeta) -> Arc<Object> {
         let id = if self.takes_objects() { self.object_id() } else { None };
-        let object = Arc::new(Object { id: id.unwrap_or(UNSTORED), meta });
+        let object = Arc::new(Object { id: id.unwrap_or(UNSTORED), meta: meta.detached() });
         if id.is_some() {
             self.put(&object, |slots, slot| slots.iter().position(|there| there.variant == slot.variant));
         }
@@ -101,7 +101,7 @@ impl Shared {
             meta.blob = there.blob;
         }
         let id = if self.takes_objects() { self.object_id()? } else { return None };
-        let object = Arc::new(Object { id, meta });
+        let object = Arc::new(Object { id, meta: meta.detached() });
         let find = |slots: &[Slot], _: Slot| slots.iter().position(|slot| slot.object == old.id);
         self.put(&object, find).then_some(object)
     }

@@ -188,6 +188,14 @@ http {
     server {
         listen 127.0.0.1:$origin_port backlog=1024;
         location /tiny/ { access_log off; add_header ETag '"1"'; add_header Cache-Control max-age=86400; return 200 "\$uri, a small object"; }
+        # 3 kB each, with the fields of an ordinary answer.
+        location /small/ {
+            access_log off;
+            add_header ETag '"1"';
+            add_header Cache-Control max-age=86400;
+            add_header Last-Modified "Sun, 01 Nov 2026 00:00:00 GMT";
+            return 200 "\$uri $(printf 'x%.0s' {1..3000})";
+        }
     }
     server { listen 127.0.0.1:$held_port; limit_rate 20m; }
     server { listen 127.0.0.1:$slow_start_port; limit_rate \$start_rate; }
