@@ -51,15 +51,11 @@ impl<S: Service> Accepting<S> {
         self.metrics.accepted.inc();
         let Ok(local) = stream.local_addr() else { return }; // reset already
         let (gate, socket) = (Arc::clone(&self.gate), Arc::clone(&self.socket));
+        let ends = Ends::of_socket(peer, local);
         match self.places.take() {
-            Ok(place) => {
-                let ends = Ends::of_socket(peer, local);
-                connections.spawn(async move { gate.welcome(&socket, stream, ends, place).await });
-            }
-            Err(_full) => {
-                connections.spawn(async move { gate.shed(&socket, stream).await });
-            }
-        }
+            Ok(place) => connections.spawn(async move { gate.welcome(&socket, stream, ends, place).await }),
+            Err(_full) => connections.spawn(async move { gate.shed(&socket, stream, ends).await }),
+        };
     }
 
     /// An accept that failed says nothing about the next one, but where a resource ran out, trying at once again would burn the processor.

@@ -7,7 +7,7 @@ use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll, ready},
@@ -18,7 +18,10 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::listener::Timeouts;
+use crate::{
+    listener::{Timeouts, admission::RefusedHead},
+    proxy::connection::Reading,
+};
 
 /// The record of one connection. Times are milliseconds since `began`, one-based so that zero means "not".
 #[derive(Debug)]
@@ -38,8 +41,9 @@ pub(super) struct Activity {
     ours: AtomicU32,
     received: AtomicU64,
     sent: AtomicU64,
-    /// The body of a request was not read to its end.
-    unread: Arc<AtomicBool>,
+    reading: Arc<Reading>,
+    /// The head behind which nothing more is read.
+    refused: OnceLock<RefusedHead>,
     /// It is a tunnel now, in which nothing is a request.
     is_tunnel: AtomicBool,
 }
@@ -99,7 +103,8 @@ impl Activity {
             ours: AtomicU32::new(0),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
-            unread: Arc::default(),
+            reading: Arc::default(),
+            refused: OnceLock::new(),
             is_tunnel: AtomicBool::new(false),
         };
         Arc::new(activity)
@@ -142,7 +147,29 @@ impl Activity {
 
     /// Whether the client may still be sending what nobody is going to read: a request body that was refused, a head that is no head.
     pub(super) fn leaves_unread(&self) -> bool {
-        !self.is_tunnel.load(Relaxed) && (self.unread.load(Relaxed) || self.head.load(Relaxed) > 0)
+        !self.is_tunnel.load(Relaxed) && (self.reading.is_unread() || self.head.load(Relaxed) > 0)
+    }
+
+    pub(super) fn reading(&self) -> &Arc<Reading> {
+        &self.reading
+    }
+
+    /// A head is malformed: it is to be refused in its turn, and nothing behind it is read.
+    pub(super) fn refuse(&self, head: RefusedHead) {
+        self.reading.leave_unread();
+        _ = self.refused.set(head); // there is no second one
+    }
+
+    pub(super) fn refused(&self) -> Option<&RefusedHead> {
+        self.refused.get()
+    }
+
+    /// A request head has come in part.
+    pub(super) fn is_in_head(&self) -> bool {
+        self.framing == Framing::Http1
+            && self.running.load(Relaxed) == 0
+            && self.head.load(Relaxed) > 0
+            && self.received.load(Relaxed) > 0
     }
 
     /// Bytes received and sent so far.
@@ -206,9 +233,8 @@ impl Activity {
 const CONTROL_FRAMES_MAX: usize = 64;
 
 impl Exchange {
-    /// To be set when the request's body is not read to its end.
-    pub(super) fn unread(&self) -> &Arc<AtomicBool> {
-        &self.activity.unread
+    pub(super) fn activity(&self) -> &Activity {
+        &self.activity
     }
 
     /// The response turns the connection into a tunnel.

@@ -23,14 +23,17 @@ use crate::{
         Certificates, Config, Socket,
         activity::{Framing, Slow},
         hello,
-        http::{End, HTTP2_PREFACE, Http},
+        http::{Conversation, End, HTTP2_PREFACE, Http},
         limit::Place,
         proxy_protocol::{self, Header},
         shed::Shed,
         stream::{Duplex, Prefixed},
     },
     metrics,
-    proxy::connection::{Connection, Phase, Service, Tls},
+    proxy::{
+        connection::{Connection, Phase, Service, Tls},
+        unserved::Unserved,
+    },
 };
 
 /// What all connections share.
@@ -80,12 +83,34 @@ impl<S: Service> Gate<S> {
         Self { service, http: Http::new(config), certificates, shed: Shed::new(metrics.clone()), metrics, phase }
     }
 
-    /// Answers a connection that found no place.
-    pub(super) async fn shed(&self, socket: &Socket, io: impl Duplex) {
-        // The handshake that a readable 503 would take costs more than the request: TLS clients see a close.
+    /// Gets rid of a connection that found no place: with 503 if there is room for that, else at once. Returns within some seconds.
+    pub(super) async fn shed(&self, socket: &Socket, io: impl Duplex, ends: Ends) {
+        let answer = async {
+            let mut io = Prefixed::new(io);
+            let ends = self.ends(socket, &mut io, ends).await.ok()?;
+            self.answer_shed(socket, io, ends).await
+        };
+        self.shed.run(socket.tls, answer).await;
+    }
+
+    /// `None`: it ended before it could be answered.
+    async fn answer_shed<T: Duplex>(&self, socket: &Socket, mut io: Prefixed<T>, ends: Ends) -> Option<()> {
+        let nothing = || Box::new(());
         if !socket.tls {
-            self.shed.shed(io).await;
+            let framing = framing_of(&mut io).await.ok()?;
+            let connection = self.connection(socket, ends, None, nothing());
+            self.http(io, framing, connection, Some(Unserved::ConnectionLimit)).await;
+            return Some(());
         }
+        let server_name = hello::peek(&mut io).await.ok()?;
+        if !self.certificates.answers(server_name.as_deref()) {
+            return None; // nothing that we say would be understood
+        }
+        let io = TlsAcceptor::from(self.certificates.tls()).accept(io).await.ok()?;
+        let (framing, tls) = agreed(&io, server_name);
+        let connection = self.connection(socket, ends, Some(tls), nothing());
+        self.http(io, framing, connection, Some(Unserved::ConnectionLimit)).await;
+        Some(())
     }
 
     /// Serves a connection until it and everything that came of it has ended.
@@ -96,7 +121,7 @@ impl<S: Service> Gate<S> {
         };
         if place.belongs_to(ends.peer.ip()).is_err() {
             drop(place);
-            return self.shed(socket, io).await;
+            return self.shed.run(socket.tls, self.answer_shed(socket, io, ends)).await;
         }
         let (held, mut gone) = oneshot::channel::<Infallible>();
         let connect = |tls| self.connection(socket, ends, tls, Box::new((place, held)));
@@ -141,7 +166,7 @@ impl<S: Service> Gate<S> {
     async fn plain<T: Duplex>(&self, mut io: Prefixed<T>, connect: impl FnOnce(Option<Tls>) -> Arc<Connection>) {
         let framing = self.in_time(Slow::Head.word(), self.head_time(), framing_of(&mut io)).await;
         if let Some(framing) = framing {
-            self.http(io, framing, connect(None)).await;
+            self.http(io, framing, connect(None), None).await;
         }
     }
 
@@ -154,14 +179,14 @@ impl<S: Service> Gate<S> {
             let Some(io) = self.handshake("handshake", accept).await else { return };
             self.metrics.tls_handshakes.inc();
             let (framing, tls) = agreed(&io, server_name);
-            return self.http(io, framing, connect(Some(tls))).await;
+            return self.http(io, framing, connect(Some(tls)), None).await;
         }
         let Some(server_name) = server_name else { return self.metrics.tls_failures.inc("no-name") };
         let connection = connect(None);
         match self.service.passes_tls(&connection, &server_name) {
-            Some(origin) => {
+            Some(to) => {
                 self.metrics.tls_passed.inc();
-                self.service.tunnel(connection, origin, io).await;
+                self.service.tunnel(connection, to, io).await;
             }
             None => {
                 self.metrics.tls_failures.inc("unknown-name");
@@ -170,9 +195,11 @@ impl<S: Service> Gate<S> {
         }
     }
 
-    async fn http(&self, io: impl Duplex, framing: Framing, connection: Arc<Connection>) {
+    /// `unserved`: why none of its requests is served, if so.
+    async fn http(&self, io: impl Duplex, framing: Framing, connection: Arc<Connection>, unserved: Option<Unserved>) {
         let peer = connection.peer;
-        let end = self.http.serve(io, framing, connection, Arc::clone(&self.service), self.phase.clone()).await;
+        let (service, phase) = (Arc::clone(&self.service), self.phase.clone());
+        let end = self.http.serve(io, Conversation { framing, connection, service, phase, unserved }).await;
         match end {
             End::Slow(slow) => self.metrics.timeouts.inc(slow.word()),
             End::Broken(error) => tracing::debug!(%peer, %error, "connection broke"),

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Method, Request, StatusCode};
+use http::{Method, Request};
 use hyper::{
     body::Incoming,
     rt::{Read, Write},
@@ -16,22 +16,40 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until, timeout},
+};
 
 use crate::{
     listener::{
-        Config, Timeouts,
+        Config, Limits, Timeouts,
         activity::{Activity, Framing, Slow, Watched},
+        admission::{self, Admission},
         stream::{Duplex, Stream},
     },
-    proxy::connection::{Connection, Phase, RequestBody, Service},
+    proxy::{
+        connection::{Connection, Phase, RequestBody, Service},
+        unserved::Unserved,
+    },
 };
 
 /// HTTP/1.1 and HTTP/2 with the configured bounds.
 pub(super) struct Http {
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
+    limits: Limits,
     timeouts: Arc<Timeouts>,
+}
+
+/// One client connection that speaks HTTP.
+pub(super) struct Conversation<S> {
+    pub(super) framing: Framing,
+    pub(super) connection: Arc<Connection>,
+    pub(super) service: Arc<S>,
+    pub(super) phase: watch::Receiver<Phase>,
+    /// Why none of its requests is served, if so.
+    pub(super) unserved: Option<Unserved>,
 }
 
 /// How a connection ended.
@@ -51,7 +69,12 @@ pub(super) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 impl Http {
     pub(super) fn new(config: &Config) -> Self {
-        Self { http1: http1(config), http2: http2(config), timeouts: Arc::new(config.timeouts.clone()) }
+        Self {
+            http1: http1(config),
+            http2: http2(config),
+            limits: config.limits.clone(),
+            timeouts: Arc::new(config.timeouts.clone()),
+        }
     }
 
     pub(super) fn timeouts(&self) -> &Timeouts {
@@ -59,20 +82,11 @@ impl Http {
     }
 
     /// Serves the requests of a connection until it ends. What became a tunnel lives on elsewhere.
-    pub(super) async fn serve<T, S>(
-        &self,
-        io: T,
-        framing: Framing,
-        connection: Arc<Connection>,
-        service: Arc<S>,
-        phase: watch::Receiver<Phase>,
-    ) -> End
-    where
-        T: Duplex,
-        S: Service,
-    {
+    pub(super) async fn serve<T: Duplex, S: Service>(&self, io: T, conversation: Conversation<S>) -> End {
+        let Conversation { framing, connection, service, phase, unserved } = conversation;
         let activity = Activity::new(framing, Arc::clone(&self.timeouts));
-        let io = TokioIo::new(Stream::new(io, Arc::clone(&activity)));
+        let admission = (framing == Framing::Http1).then(|| Admission::new(&self.limits, Arc::clone(&activity)));
+        let io = TokioIo::new(Stream::new(io, Arc::clone(&activity), admission));
         let body_stall = self.timeouts.body_stall;
         let noted = Arc::clone(&activity);
         let id = connection.id;
@@ -80,9 +94,17 @@ impl Http {
             let (connection, service, exchange) = (Arc::clone(&connection), Arc::clone(&service), noted.begin());
             async move {
                 let is_connect = request.method() == Method::CONNECT;
-                let request = request.map(|body| RequestBody::from_client(body, body_stall, exchange.unread()));
-                let response = service.serve(&connection, request).await;
-                if is_connect && response.status().is_success() || response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                let refused = exchange.activity().refused().filter(|_| admission::is_substitute(&request));
+                let response = match (refused, unserved) {
+                    (Some(head), _) => service.refuse(&connection, &head.parts, head.why.into()),
+                    (None, Some(why)) => service.refuse(&connection, &request.into_parts().0, why),
+                    (None, None) => {
+                        let reading = exchange.activity().reading();
+                        let request = request.map(|body| RequestBody::from_client(body, body_stall, reading));
+                        service.serve(&connection, request).await
+                    }
+                };
+                if is_connect && response.status().is_success() {
                     exchange.becomes_tunnel();
                 }
                 Ok::<_, Infallible>(response.map(|body| Watched::new(body, exchange)))
@@ -106,9 +128,10 @@ fn http1(config: &Config) -> http1::Builder {
         .title_case_headers(true)
         // A client that closes its half has gone: noticing that ends fills nobody waits for.
         .half_close(false)
-        .max_header_size(config.limits.head_max)
+        // What is too long was refused before: hyper's own answer would be in no log.
+        .max_header_size(config.limits.head_max + 1)
         // Bounds the head that is being read as well as the response bytes buffered for a slow client.
-        .max_buf_size(config.limits.head_max.max(BUFFER_MIN))
+        .max_buf_size((config.limits.head_max + 1).max(BUFFER_MIN))
         // Hyper's own timeout does not tell a slow head from an idle connection; `Activity` does.
         .header_read_timeout(None)
         .timer(TokioTimer::new());
@@ -175,6 +198,7 @@ async fn drive(connection: impl Graceful, activity: &Activity, mut phase: watch:
     let mut exhausted = pin!(activity.exhausted());
     // A drain that began meanwhile is seen after the first round, so that a request that is here already is answered.
     phase.mark_changed();
+    let mut farewell = None;
     let slow = loop {
         // The connection first: what it just did decides whether patience is exhausted.
         tokio::select! {
@@ -182,21 +206,27 @@ async fn drive(connection: impl Graceful, activity: &Activity, mut phase: watch:
             result = connection.as_mut() => return ended(result),
             changed = phase.changed() => match *phase.borrow_and_update() {
                 Phase::Serving if changed.is_ok() => {}
+                // Of a head that has come in part hyper knows nothing, and would take the connection for idle.
+                Phase::Draining if changed.is_ok() && activity.is_in_head() => farewell = Some(Instant::now() + FAREWELL),
                 Phase::Draining if changed.is_ok() => connection.as_mut().end_gracefully(),
                 _ => return End::Cut,
             },
+            () = sleep_until(farewell.unwrap_or_else(Instant::now)), if farewell.is_some() => {
+                farewell = None;
+                connection.as_mut().end_gracefully();
+            }
             slow = &mut exhausted => break slow,
         }
     };
     if slow == Slow::Idle {
         // HTTP/2 clients are told, so that they do not lose a request they are just sending (RFC 9113 §6.8).
         connection.as_mut().end_gracefully();
-        let _ = tokio::time::timeout(FAREWELL, connection).await;
+        let _ = timeout(FAREWELL, connection).await;
     }
     End::Slow(slow)
 }
 
-/// How long an idle HTTP/2 client may take to hear that we close.
+/// How long an idle HTTP/2 client may take to hear that we close, and the rest of a head to arrive when a drain has begun.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 fn ended(result: hyper::Result<()>) -> End {

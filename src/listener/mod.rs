@@ -1,9 +1,9 @@
 //! Client connections: sockets, limits, PROXY protocol, TLS, HTTP framing, slow clients, drain.
 //!
-//! Hands every request to a [`Service`]; knows nothing of caching and builds no response but the 503 at its own limit.
+//! Hands every request to a [`Service`], or asks it for the refusal of what is none; knows nothing of caching and builds no response.
 //!
 //! ```text
-//! accept ─ place? ─ no ──────────────→ shed: 503
+//! accept ─ place? ─ no ──────────────→ shed: 503, a few at a time
 //!   │ yes
 //!   PROXY protocol ─ TLS socket? ─ no → HTTP/1.1, or HTTP/2 by its preface
 //!                      │ yes
@@ -11,15 +11,19 @@
 //!                                  ─ an allowed origin's → tunnel, untouched
 //!                                  ─ else → close
 //! ```
+//!
+//! What speaks HTTP/1 passes [`admission`]: hyper sees only whole heads and bodies that everybody reads alike.
 
 mod accept;
 mod activity;
+mod admission;
 mod certificates;
 mod config;
 mod connection;
 mod hello;
 mod http;
 mod limit;
+mod messages;
 mod proxy_protocol;
 mod shed;
 mod socket;

@@ -16,7 +16,7 @@ use tokio::{
     time::Sleep,
 };
 
-use crate::listener::activity::Activity;
+use crate::listener::{activity::Activity, admission::Admission};
 
 /// What a client connection is made of.
 pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -104,6 +104,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Prefixed<T> {
 pub(super) struct Stream<T> {
     io: T,
     activity: Arc<Activity>,
+    /// HTTP/2 has frames instead.
+    admission: Option<Admission>,
     lingering: Option<Lingering>,
 }
 
@@ -140,8 +142,8 @@ impl Lingering {
 }
 
 impl<T> Stream<T> {
-    pub(super) fn new(io: T, activity: Arc<Activity>) -> Self {
-        Self { io, activity, lingering: None }
+    pub(super) fn new(io: T, activity: Arc<Activity>, admission: Option<Admission>) -> Self {
+        Self { io, activity, admission, lingering: None }
     }
 
     fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -157,6 +159,9 @@ impl<T> Stream<T> {
 impl<T: AsyncRead + Unpin> AsyncRead for Stream<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if let Some(admission) = &mut this.admission {
+            return admission.poll_read(Pin::new(&mut this.io), cx, buf);
+        }
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
         this.activity.note_read(buf.filled().len() - before);

@@ -71,6 +71,9 @@ families! {
         sent_bytes: By<(Door, Class, Source), Counter> = "weir_sent_bytes_total",
             "Body bytes sent to clients, by door, class and where they came from; of long responses while they are sent.",
             "source=\"upstream\" stays above source=\"store\" after the first days of a rollout.";
+        received_bytes: By<(Door, Class), Counter> = "weir_received_bytes_total",
+            "Bytes that clients sent through tunnels, by door and class.",
+            "It rises by gigabytes: somebody uploads through weir.";
         duration: By<(Door, Class), Seconds> = "weir_request_duration_seconds",
             "From the request head to the end of the response body.",
             "Hits take as long as misses.";
@@ -229,8 +232,11 @@ families! {
             "Failures to accept a connection, by reason.",
             "It rises at all: open files or memory run out.";
         shed: Counter = "weir_connections_shed_total",
-            "Connections answered with 503 because the limit was reached.",
+            "Connections answered with 503, or closed, because the limit was reached.",
             "It rises at all.";
+        shed_silently: Counter = "weir_connections_closed_unanswered_total",
+            "Connections closed without an answer because the limit was reached: too many were being answered, or it was not our TLS.",
+            "It rises: Delivery Optimization stops using a cache host for 15 minutes after a closed connection.";
         tls_handshakes: Counter = "weir_tls_handshakes_total",
             "TLS handshakes completed.",
             "It stands still while clients use the TLS port.";

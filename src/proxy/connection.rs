@@ -9,7 +9,7 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, ready},
@@ -17,7 +17,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, request::Parts};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::{
@@ -26,7 +26,11 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-use crate::{classify::Door, key::Origin, upstream::Bound};
+use crate::{
+    classify::{Door, Tunnel},
+    proxy::unserved::{Malformed, Unserved},
+    upstream::Bound,
+};
 
 /// One client connection. It counts as open, and a drain waits for it, while any clone of its `Arc` lives: a tunnel keeps one.
 pub struct Connection {
@@ -79,12 +83,15 @@ pub trait Service: Send + Sync + 'static {
         request: Request<RequestBody>,
     ) -> impl Future<Output = Response<Self::Body>> + Send;
 
-    /// The origin whose TLS passes untouched when a client asks for `server_name`, which is none of our own. `None` closes the connection.
-    fn passes_tls(&self, connection: &Connection, server_name: &str) -> Option<Origin>;
+    /// Answers a request that is not to be served, as far as it is known: recorded like any other.
+    fn refuse(&self, connection: &Arc<Connection>, head: &Parts, why: Unserved) -> Response<Self::Body>;
+
+    /// Where TLS passes untouched when a client asks for `server_name`, which is none of our own. `None` closes the connection.
+    fn passes_tls(&self, connection: &Connection, server_name: &str) -> Option<Tunnel>;
 
     /// Copies bytes between a client and the origin it asked for by TLS server name, until either end is done, both are silent for too long, or
     /// [`Connection::cut`] resolves. `client` yields everything the client sent, from its first byte.
-    fn tunnel<T>(&self, connection: Arc<Connection>, to: Origin, client: T) -> impl Future<Output = ()> + Send
+    fn tunnel<T>(&self, connection: Arc<Connection>, to: Tunnel, client: T) -> impl Future<Output = ()> + Send
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 }
@@ -145,8 +152,36 @@ pub struct RequestBody {
     stall: Duration,
     /// Armed while somebody waits.
     waiting: Option<Pin<Box<Sleep>>>,
-    /// Set when the body is dropped before its end.
-    unread: Option<Arc<AtomicBool>>,
+    /// Told when the body is dropped before its end.
+    reading: Option<Arc<Reading>>,
+}
+
+/// How reading the requests of one connection went, shared by those who read them and those who use them.
+#[derive(Debug, Default)]
+pub struct Reading {
+    is_unread: AtomicBool,
+    malformed: OnceLock<Malformed>,
+}
+
+impl Reading {
+    /// Something the client sent, or still sends, is not read to its end.
+    pub fn leave_unread(&self) {
+        self.is_unread.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_unread(&self) -> bool {
+        self.is_unread.load(Ordering::Relaxed)
+    }
+
+    /// The body that is being read goes no further, and neither does its connection.
+    pub fn malformed(&self, why: Malformed) {
+        _ = self.malformed.set(why); // the first reason counts
+    }
+
+    /// Why a body broke off, if it was malformed.
+    pub fn why_malformed(&self) -> Option<Malformed> {
+        self.malformed.get().copied()
+    }
 }
 
 enum Source {
@@ -164,16 +199,21 @@ pub enum RequestBodyError {
 }
 
 impl RequestBody {
-    /// `unread` is set if the body is dropped before its end.
-    pub fn from_client(body: Incoming, stall: Duration, unread: &Arc<AtomicBool>) -> Self {
-        let unread = (!body.is_end_stream()).then(|| Arc::clone(unread));
-        Self { source: Source::Client(body), stall, waiting: None, unread }
+    /// `reading` is told if the body is dropped before its end.
+    pub fn from_client(body: Incoming, stall: Duration, reading: &Arc<Reading>) -> Self {
+        let reading = (!body.is_end_stream()).then(|| Arc::clone(reading));
+        Self { source: Source::Client(body), stall, waiting: None, reading }
+    }
+
+    /// Where to learn why the body broke off; `None` when it is empty.
+    pub fn reading(&self) -> Option<Arc<Reading>> {
+        self.reading.clone()
     }
 
     /// A body that is there already: for tests and for requests that weir makes itself.
     pub fn whole(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        Self { source: Source::Whole((!bytes.is_empty()).then_some(bytes)), stall: Duration::ZERO, waiting: None, unread: None }
+        Self { source: Source::Whole((!bytes.is_empty()).then_some(bytes)), stall: Duration::ZERO, waiting: None, reading: None }
     }
 
     pub fn empty() -> Self {
@@ -194,7 +234,7 @@ impl Body for RequestBody {
         if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) {
             this.waiting = None;
             if frame.is_none() || body.is_end_stream() {
-                this.unread = None;
+                this.reading = None;
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(RequestBodyError::Broken)));
         }
@@ -221,8 +261,8 @@ impl Body for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        if let Some(unread) = &self.unread {
-            unread.store(true, Ordering::Relaxed);
+        if let Some(reading) = &self.reading {
+            reading.leave_unread();
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Why a request gets no answer from cache or upstream.
 
-use crate::{cache, classify::Refusal, semantics::head::Ambiguity, upstream};
+use crate::{cache, classify::Refusal, proxy::unserved::Unserved, semantics::head::Ambiguity, upstream};
 
 /// What `rescue` turns into a response. Exhaustively: a new reason does not compile until it has an answer.
 #[derive(Debug, thiserror::Error)]
@@ -8,6 +8,9 @@ pub enum Error {
     /// The request breaks a rule: the client's or the administrator's business.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// It never became a request that means something.
+    #[error(transparent)]
+    Unserved(#[from] Unserved),
     /// The request could be read in two ways (RFC 9112 §6.3, §11.2).
     #[error("the request is ambiguous: {}", .0.as_str())]
     Ambiguous(Ambiguity),

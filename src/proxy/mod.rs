@@ -13,6 +13,7 @@ mod recorded;
 mod rescue;
 mod respond;
 mod tunnel;
+pub mod unserved;
 
 use std::{
     sync::Arc,
@@ -27,11 +28,12 @@ use self::{
     connection::{Connection, RequestBody, Service},
     log::{AccessLog, Record},
     respond::Answered,
+    unserved::Unserved,
 };
 pub use self::{error::Error, recorded::Recorded};
 use crate::{
     cache::Cache,
-    classify::{Asked, Class, Policy, Refusal, SniVerdict},
+    classify::{Asked, Class, Policy, Refusal, SniVerdict, Tunnel},
     key::{Origin, Scheme},
     metrics,
     semantics::{fields, head},
@@ -144,21 +146,32 @@ impl Service for Proxy {
         let mut record = self.record(connection, &parts);
         let request = Request::from_parts(parts, body);
         let method = request.method().clone();
+        let reading = request.body().reading();
         let answered = match self.answer(connection, request, &mut record).await {
             Ok(answered) => answered,
-            Err(error) => rescue::rescue(&error),
+            // Whatever broke because the client's body did is the client's fault.
+            Err(error) => match reading.and_then(|reading| reading.why_malformed()) {
+                Some(why) => rescue::rescue(&Error::Unserved(why.into())),
+                None => rescue::rescue(&error),
+            },
         };
         respond::finish(answered, &method, &self.node, record, &self.log, running)
     }
 
-    fn passes_tls(&self, connection: &Connection, server_name: &str) -> Option<Origin> {
+    fn refuse(&self, connection: &Arc<Connection>, head: &Parts, why: Unserved) -> Response<Recorded> {
+        let running = self.metrics.running.hold();
+        let record = self.record(connection, head);
+        respond::finish(rescue::rescue(&Error::Unserved(why)), &head.method, &self.node, record, &self.log, running)
+    }
+
+    fn passes_tls(&self, connection: &Connection, server_name: &str) -> Option<Tunnel> {
         match self.policy.load().sni_verdict(Some(server_name), &connection.doors) {
-            SniVerdict::Tunnel(tunnel) => Some(tunnel.origin),
+            SniVerdict::Tunnel(tunnel) => Some(tunnel),
             SniVerdict::OwnName | SniVerdict::Close => None,
         }
     }
 
-    async fn tunnel<T>(&self, connection: Arc<Connection>, to: Origin, client: T)
+    async fn tunnel<T>(&self, connection: Arc<Connection>, to: Tunnel, client: T)
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {

@@ -1,4 +1,4 @@
-//! A response body that writes its request's record when it ends, however it ends.
+//! A response body, or a tunnel, that writes its request's record when it ends, however it ends.
 
 use std::{
     pin::Pin,
@@ -12,12 +12,11 @@ use http_body::{Body as _, Frame, SizeHint};
 use super::log::{AccessLog, End, Record};
 use crate::{
     cache::{self, Body},
-    metrics::Held,
+    metrics::{Held, Source},
 };
 
-/// The body of every response. Its end is one event with a cause, and all accounting hangs on it.
-pub struct Recorded {
-    body: Body,
+/// What will be written of one request: one event with a cause at its end, and all accounting hangs on it. Dropped without an end it was aborted.
+pub(super) struct Event {
     /// Taken when it has been written.
     record: Option<Box<Record>>,
     log: AccessLog,
@@ -26,28 +25,62 @@ pub struct Recorded {
     _running: Held,
 }
 
-impl Recorded {
-    pub(super) fn new(body: Body, mut record: Record, log: AccessLog, running: Held) -> Self {
+impl Event {
+    pub(super) fn new(mut record: Record, log: AccessLog, running: Held) -> Self {
         let since = Instant::now();
         record.duration = SystemTime::now().duration_since(record.started).unwrap_or_default();
-        Self { body, record: Some(Box::new(record)), log, since, _running: running }
+        Self { record: Some(Box::new(record)), log, since, _running: running }
     }
 
-    fn count(&mut self, len: u64) {
+    /// Bytes went to the client.
+    pub(super) fn sent(&mut self, source: Source, len: u64) {
         let Some(record) = &mut self.record else { return };
         if record.first_byte.is_none() {
             record.first_byte = Some(record.duration + self.since.elapsed());
         }
-        record.add(self.body.source(), len);
+        record.add(source, len);
         self.log.progress(record);
     }
 
-    fn end(&mut self, end: End, reason: Option<&'static str>) {
+    /// Bytes came from the client, through a tunnel.
+    pub(super) fn received(&mut self, len: u64) {
+        let Some(record) = &mut self.record else { return };
+        record.add_received(len);
+        self.log.progress(record);
+    }
+
+    /// Only the first end counts. A reason that the record has already is kept.
+    pub(super) fn end(&mut self, end: End, reason: Option<&'static str>) {
         let Some(mut record) = self.record.take() else { return };
         record.duration += self.since.elapsed();
         record.end = end;
         record.reason = record.reason.or(reason);
         self.log.finish(&record);
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        self.end(End::Aborted, None);
+    }
+}
+
+/// The body of every response.
+pub struct Recorded {
+    body: Body,
+    /// None where a tunnel has taken it over.
+    event: Option<Event>,
+}
+
+impl Recorded {
+    pub(super) fn new(body: Body, event: Option<Event>) -> Self {
+        Self { body, event }
+    }
+
+    fn end(&mut self, end: End, reason: Option<&'static str>) {
+        if let Some(event) = &mut self.event {
+            event.end(end, reason);
+        }
     }
 }
 
@@ -60,8 +93,8 @@ impl http_body::Body for Recorded {
         let polled = Pin::new(&mut this.body).poll_frame(cx);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
-                if let Some(bytes) = frame.data_ref() {
-                    this.count(bytes.len() as u64);
+                if let (Some(bytes), Some(event)) = (frame.data_ref(), &mut this.event) {
+                    event.sent(this.body.source(), bytes.len() as u64);
                 }
             }
             Poll::Ready(Some(Err(error))) => {
@@ -86,7 +119,8 @@ impl http_body::Body for Recorded {
 impl Drop for Recorded {
     fn drop(&mut self) {
         // hyper does not poll a body that says it has ended.
-        let end = if self.body.is_end_stream() { End::Complete } else { End::Aborted };
-        self.end(end, None);
+        if self.body.is_end_stream() {
+            self.end(End::Complete, None);
+        }
     }
 }

@@ -15,6 +15,7 @@ use crate::{cache, upstream};
 pub(super) fn rescue(error: &Error) -> Answered {
     let (status, reason) = match error {
         Error::Refused(refusal) => (refusal.status(), refusal.as_str()),
+        Error::Unserved(unserved) => (unserved.status(), unserved.as_str()),
         Error::Ambiguous(ambiguity) => (StatusCode::BAD_REQUEST, ambiguity.as_str()),
         Error::Cache(error) => (of_cache(error), error.reason()),
         Error::Upstream(error) => (of_upstream(error), error.reason()),
@@ -24,10 +25,8 @@ pub(super) fn rescue(error: &Error) -> Answered {
     if status == StatusCode::SERVICE_UNAVAILABLE {
         fields.insert(RETRY_AFTER, http::HeaderValue::from_static(RETRY_AFTER_SECS));
     }
-    if matches!(error, Error::Ambiguous(_)) {
-        // What follows on this connection might be the rest of this request, read in the other way (RFC 9112 §11.2).
-        fields.insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
-    }
+    // What follows on this connection might be the rest of this request, read in the other way (RFC 9112 §11.2).
+    answered.closes = matches!(error, Error::Ambiguous(_) | Error::Unserved(_));
     answered
 }
 

@@ -5,12 +5,13 @@ use std::{sync::Arc, time::SystemTime};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version,
-    header::{ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE},
+    header::{ACCEPT_RANGES, AGE, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE},
 };
+use tokio::sync::oneshot;
 
 use super::{
     log::{AccessLog, Record},
-    recorded::Recorded,
+    recorded::{Event, Recorded},
 };
 use crate::{
     cache::{Body, CacheStatus, Found, How},
@@ -29,11 +30,15 @@ pub(super) struct Answered {
     pub detail: Option<Box<str>>,
     /// The version of the message that was received from upstream, for `Via`.
     pub received: Version,
+    /// It is the last on its connection.
+    pub closes: bool,
+    /// Who writes the record when the connection has become a tunnel.
+    pub tunnel: Option<oneshot::Sender<Event>>,
 }
 
 impl Answered {
     fn new(response: Response<Body>, status: CacheStatus) -> Self {
-        Self { response, status, reason: None, detail: None, received: Version::HTTP_11 }
+        Self { response, status, reason: None, detail: None, received: Version::HTTP_11, closes: false, tunnel: None }
     }
 }
 
@@ -144,8 +149,8 @@ pub(super) fn relayed_bare(response: Response<upstream::Body>, code: StatusCode,
 }
 
 /// The answer to `CONNECT`: from now on the connection is a tunnel.
-pub(super) fn connected() -> Answered {
-    Answered::new(Response::new(Body::empty()), CacheStatus::new(How::Bypass))
+pub(super) fn connected(tunnel: oneshot::Sender<Event>) -> Answered {
+    Answered { tunnel: Some(tunnel), ..Answered::new(Response::new(Body::empty()), CacheStatus::new(How::Bypass)) }
 }
 
 /// weir's own word: a refusal or an error, as one sentence of text.
@@ -171,10 +176,14 @@ pub(super) fn finish(
     log: &AccessLog,
     running: Held,
 ) -> Response<Recorded> {
-    let Answered { mut response, status, reason, detail, received } = answered;
-    let is_tunnel = method == Method::CONNECT && response.status().is_success();
+    let Answered { mut response, status, reason, detail, received, closes, tunnel } = answered;
     // RFC 9110 §9.3.6: a successful CONNECT has no fields about content.
-    let field = (!is_tunnel).then(|| cache_status(&status)).flatten();
+    let field = tunnel.is_none().then(|| cache_status(&status)).flatten();
+    // Who was refused a tunnel may have begun to speak into it.
+    let closes = closes || (method == Method::CONNECT && tunnel.is_none());
+    if closes && record.version < Version::HTTP_2 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     if let Some(field) = &field {
         response.headers_mut().append(CACHE_STATUS, field.clone());
         fields::append_via(response.headers_mut(), received, node);
@@ -190,8 +199,16 @@ pub(super) fn finish(
     record.cache_status = field;
     record.reason = reason;
     record.detail = detail;
-    let (head, body) = response.into_parts();
-    Response::from_parts(head, Recorded::new(body, record, log.clone(), running))
+    let event = Event::new(record, log.clone(), running);
+    let event = match tunnel {
+        // If the tunnel is gone already, dropping the event writes it.
+        Some(tunnel) => {
+            drop(tunnel.send(event));
+            None
+        }
+        None => Some(event),
+    };
+    response.map(|body| Recorded::new(body, event))
 }
 
 fn cache_status(status: &CacheStatus) -> Option<HeaderValue> {

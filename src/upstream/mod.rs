@@ -28,7 +28,7 @@ use std::{
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
-use tokio::{task::JoinSet, time::sleep};
+use tokio::{sync::OwnedSemaphorePermit, task::JoinSet, time::sleep};
 
 pub use self::{
     body::{Body, Framing},
@@ -36,7 +36,14 @@ pub use self::{
     dial::{Dial, Stream},
     error::{ConfigError, Error},
 };
-use self::{exchange::Progress, health::Upstream, pool::Slot, relay::Upload, select::Hierarchy, settings::Settings};
+use self::{
+    exchange::Progress,
+    health::Upstream,
+    pool::{Slot, Use},
+    relay::Upload,
+    select::Hierarchy,
+    settings::Settings,
+};
 use crate::{key::Origin, metrics};
 
 /// Where a request is meant to go.
@@ -72,6 +79,13 @@ pub struct Fetched {
     pub upstream: Arc<str>,
     /// Where redirects led, if there were any: target, path and query to ask for the rest of the same content.
     pub moved: Option<(Target, String)>,
+}
+
+/// A connection whose bytes are nobody's business here.
+pub struct Tunneled {
+    pub stream: Box<dyn Stream>,
+    /// Its place among the connections of its upstream, to be kept as long as the stream.
+    pub place: OwnedSemaphorePermit,
 }
 
 /// One upstream as the status page shows it.
@@ -155,12 +169,16 @@ impl Upstreams {
         self.shared.relay(target, request, progress, bound).await
     }
 
-    /// A raw connection for `CONNECT` and for TLS that passes untouched.
-    pub async fn tunnel(&self, target: &Target) -> Result<Box<dyn Stream>, Error> {
+    /// A raw connection for `CONNECT` and for TLS that passes untouched. It counts among the connections for passed requests.
+    pub async fn tunnel(&self, target: &Target) -> Result<Tunneled, Error> {
         let settings = self.shared.settings()?;
         let hop = settings.hierarchy.for_tunnel(target);
+        let pool = settings.pools.of(&hop.endpoint, Use::Pass, settings.connections(&hop.upstream));
+        let busy = || Error::Busy { upstream: hop.upstream.label(), limit: pool.limit() };
+        let place = pool.place(settings.config.timeouts.busy).await.ok_or_else(busy)?;
         let connected = settings.dialer.tunnel(&hop.endpoint, &hop.upstream.name).await;
-        Ok(connected.inspect_err(|error| hop.upstream.fail(error))?.stream)
+        let stream = connected.inspect_err(|error| hop.upstream.fail(error))?.stream;
+        Ok(Tunneled { stream, place })
     }
 
     /// Every configured upstream in order of preference, then `origin` for all others together.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a scenario fails by panicking")]
 
+mod accounts;
 mod bad_clients;
 mod bad_origins;
 mod balancer;

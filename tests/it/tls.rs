@@ -170,6 +170,44 @@ async fn a_client_hello_for_an_allowed_origin_goes_there_untouched() {
     let got = Client::over(tls).download("/b", &[("Host", "tls.test")], &content).await;
     assert!(got.is_all_of(&content) && got.head.field("via").is_none(), "{got:?}");
     assert!(handshake(&theirs.connector(&[]), scene.weir.tls(), "evil.example").await.is_err(), "nobody's name is closed");
+
+    let of_tunnel = || async { scene.weir.log().into_iter().find(|line| line["class"] == "tunnel") };
+    let line = eventually("a line in the access log", of_tunnel).await;
+    assert_eq!((&line["host"], &line["status"]), (&"tls.test:443".into(), &200.into()), "{line}");
+    assert!(line["sent_bytes"].as_u64() > Some(MIB) && line["received_bytes"].as_u64() > Some(100), "{line}");
+}
+
+#[tokio::test]
+async fn tls_for_an_origin_that_cannot_be_reached_is_logged() {
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let upstream =
+        format!("[[upstream]]\nname = \"tls\"\nurl = \"https://tls.test\"\nhosts = [\"tls.test\"]\naddress = \"{nobody}\"\n");
+    let scene = Scene::new(&upstream).await;
+    assert!(handshake(&scene.ours.connector(&[]), scene.weir.tls(), "tls.test").await.is_err());
+    let of_tunnel = || async { scene.weir.log().into_iter().find(|line| line["class"] == "tunnel") };
+    let line = eventually("a line in the access log", of_tunnel).await;
+    assert_eq!((&line["status"], &line["reason"]), (&502.into(), &"connect".into()), "{line}");
+}
+
+#[tokio::test]
+async fn at_the_connection_limit_tls_clients_read_503_too() {
+    let scene = Scene::new("[limits]\nconnections = 1\nconnections_per_client = 1\n").await;
+    let mut inside = scene.weir.client().await;
+    assert_eq!(inside.get("/a", &[("Host", "cdn.test"), ("Range", "bytes=0-0")]).await.status, 206);
+    let tls = handshake(&scene.ours.connector(&["http/1.1"]), scene.weir.tls(), "weir.branch").await.unwrap();
+    assert_eq!(Client::over(tls).get("/a", &[("Host", "cdn.test")]).await.status, 503);
+
+    let tls = handshake(&scene.ours.connector(&["h2"]), scene.weir.tls(), "weir.branch").await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(tls)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = Request::get("http://cdn.test/a").body(Empty::<Bytes>::new()).unwrap();
+    assert_eq!(within("a response", sender.send_request(request)).await.unwrap().status(), 503);
+    connection.abort();
+
+    // TLS that is not ours cannot be answered.
+    assert!(handshake(&scene.ours.connector(&[]), scene.weir.tls(), "evil.example").await.is_err());
+    assert_eq!(scene.weir.metric("weir_connections_shed_total", &[]).await, 3.0);
+    assert_eq!(scene.weir.metric("weir_connections_closed_unanswered_total", &[]).await, 1.0);
 }
 
 #[tokio::test]

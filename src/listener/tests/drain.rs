@@ -45,3 +45,21 @@ async fn a_listener_that_is_dropped_cuts_its_connections() {
     drop(ground.running);
     assert_eq!(read_all(&mut client).await, "");
 }
+
+#[tokio::test]
+async fn a_head_that_was_coming_when_the_drain_began_is_answered() {
+    let ground = start(Config::default());
+    let mut client = ground.connect().await;
+    client.write_all(KEEP.as_bytes()).await.unwrap();
+    read_until(&mut client, "ok").await;
+    let (first, second) = KEEP.split_at(20);
+    client.write_all(first.as_bytes()).await.unwrap();
+    // Another connection's answer shows that the first half was read: there is one thread.
+    ground.ask(CLOSE).await;
+    let drain = tokio::spawn(ground.running.shutdown(SOON));
+    tokio::task::yield_now().await;
+    client.write_all(second.as_bytes()).await.unwrap();
+    let answer = read_all(&mut client).await;
+    assert!(answer.ends_with("ok"), "{answer}");
+    assert_eq!(drain.await.unwrap().cut, 0);
+}

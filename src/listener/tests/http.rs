@@ -87,6 +87,46 @@ async fn what_is_not_http_gets_400_and_a_close() {
 }
 
 #[tokio::test]
+async fn a_malformed_head_is_refused_in_its_turn_and_nothing_behind_it_is_read() {
+    let ground = start(Config::default());
+    let answers = ground.ask(&format!("{KEEP}HEAD /x HTTP/1.1\r\nHost: h\r\nX: folded\r\n y\r\n\r\n{CLOSE}")).await;
+    let statuses: Vec<_> = answers.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+    assert_eq!(statuses, ["200", "400"], "{answers}");
+    assert_eq!(*ground.site.seen.lock().unwrap(), ["/"]);
+    assert_eq!(*ground.site.refused.lock().unwrap(), ["HEAD /x folded-line"]);
+    assert!(answers.ends_with("\r\n\r\n"), "HEAD has no content: {answers}");
+}
+
+#[tokio::test]
+async fn a_malformed_body_breaks_its_request_off_and_ends_the_connection() {
+    let ground = start(Config::default());
+    let head = "POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let answer = ground.ask(&format!("{head}2\r\nhi\n0\r\n\r\n{KEEP}")).await;
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("client broke off its request body"), "{answer}");
+    assert_eq!(*ground.site.seen.lock().unwrap(), ["/echo"]);
+}
+
+#[tokio::test]
+async fn bodies_of_every_framing_are_followed_by_the_next_request() {
+    let ground = start(Config::default());
+    let post = |fields: &str, body: &str| format!("POST /echo HTTP/1.1\r\nHost: h\r\n{fields}\r\n\r\n{body}");
+    let chunks = post("Transfer-Encoding: chunked", "3;x=y\r\nabc\r\n00a\r\n0123456789\r\n0\r\nSum: 1\r\n\r\n");
+    let all = post("Content-Length: 5", "hello") + &chunks + &post("Content-Length: 0", "") + "\r\n" + KEEP + CLOSE;
+    // Whole, and in pieces that split everything somewhere.
+    for piece in [all.len(), 1, 7] {
+        let mut client = ground.connect().await;
+        client.set_nodelay(true).unwrap();
+        for piece in all.as_bytes().chunks(piece) {
+            client.write_all(piece).await.unwrap();
+        }
+        let answers = read_all(&mut client).await;
+        assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 5, "{answers}");
+        assert!(answers.contains("hello") && answers.contains("abc0123456789"), "{answers}");
+    }
+    assert!(ground.site.refused.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn a_connect_tunnel_counts_as_a_connection_until_it_closes() {
     let ground = start(Config::default());
     let mut client = ground.connect().await;

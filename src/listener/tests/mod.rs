@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use ::http::{HeaderValue, Request, Response};
+use ::http::{HeaderValue, Request, Response, request::Parts};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -26,7 +26,7 @@ use tokio::{
 };
 
 use crate::{
-    classify::Door,
+    classify::{Door, Tunnel},
     key::{Origin, Scheme},
     listener::{
         Certificate, Certificates, Config, Listeners, Running, Socket, bind,
@@ -34,7 +34,10 @@ use crate::{
         limit::Places,
     },
     metrics::{self, Metrics},
-    proxy::connection::{Connection, Phase, RequestBody, Service},
+    proxy::{
+        connection::{Connection, Phase, RequestBody, Service},
+        unserved::Unserved,
+    },
 };
 
 /// How long a test waits for what must happen; in paused time longer than every timeout.
@@ -46,6 +49,8 @@ const SOON: Duration = Duration::from_secs(100);
 struct Site {
     /// Paths in the order they came.
     seen: Mutex<Vec<String>>,
+    /// Methods and targets that were refused, and why, in the order they came.
+    refused: Mutex<Vec<String>>,
     /// Bytes that came through a tunnel to `half.example`.
     heard: Arc<watch::Sender<usize>>,
     arrived: Notify,
@@ -127,15 +132,24 @@ impl Service for Site {
         response
     }
 
-    fn passes_tls(&self, _connection: &Connection, server_name: &str) -> Option<Origin> {
-        (server_name == "allowed.example").then(|| Origin::new(Scheme::Https, server_name, 443))
+    fn refuse(&self, _connection: &Arc<Connection>, head: &Parts, why: Unserved) -> Response<Content> {
+        self.refused.lock().unwrap().push(format!("{} {} {}", head.method, head.uri, why.as_str()));
+        let mut response = Response::new(if head.method == "HEAD" { whole("") } else { whole(why.as_str()) });
+        *response.status_mut() = why.status();
+        response.headers_mut().insert("connection", HeaderValue::from_static("close"));
+        response
     }
 
-    async fn tunnel<T>(&self, connection: Arc<Connection>, to: Origin, mut client: T)
+    fn passes_tls(&self, _connection: &Connection, server_name: &str) -> Option<Tunnel> {
+        let origin = || Origin::new(Scheme::Https, server_name, 443);
+        (server_name == "allowed.example").then(|| Tunnel { door: Door::Forward, origin: origin(), upstream: None })
+    }
+
+    async fn tunnel<T>(&self, connection: Arc<Connection>, to: Tunnel, mut client: T)
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        self.seen.lock().unwrap().push(format!("tunnel {to}"));
+        self.seen.lock().unwrap().push(format!("tunnel {}", to.origin));
         // Says how many bytes came first, so that a test sees that none is missing.
         let mut first = vec![0; 4096];
         let len = client.read(&mut first).await.unwrap();

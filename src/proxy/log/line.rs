@@ -9,7 +9,7 @@ use std::{
 use http::{HeaderValue, Version};
 
 use crate::{
-    metrics::{Label, Source},
+    metrics::{Class, Label, Source},
     proxy::log::{Administration, Record, redact},
 };
 
@@ -36,6 +36,9 @@ pub(super) fn response(record: &Record, out: &mut Vec<u8>) {
     line.number("sent_bytes", record.sent_bytes());
     line.number("store_bytes", record.bytes_from(Source::Store));
     line.number("upstream_bytes", record.bytes_from(Source::Upstream) + record.bytes_from(Source::Relayed));
+    if record.class == Class::Tunnel {
+        line.number("received_bytes", record.received_bytes());
+    }
     line.millis("duration_ms", record.duration);
     if let Some(first_byte) = record.first_byte {
         line.millis("first_byte_ms", first_byte);

@@ -91,6 +91,9 @@ pub struct Record {
     /// Body bytes sent, and how many of them were counted before the end.
     sent: [u64; Source::ALL.len()],
     counted: [u64; Source::ALL.len()],
+    /// Bytes received through a tunnel, and how many of them were counted before the end.
+    received: u64,
+    received_counted: u64,
     /// From `started` to the end of the body, and to its first byte.
     pub duration: Duration,
     pub first_byte: Option<Duration>,
@@ -121,6 +124,8 @@ impl Record {
             cache_status: None,
             sent: Default::default(),
             counted: Default::default(),
+            received: 0,
+            received_counted: 0,
             duration: Duration::ZERO,
             first_byte: None,
             end: End::Complete,
@@ -133,6 +138,16 @@ impl Record {
     #[inline]
     pub fn add(&mut self, source: Source, bytes: u64) {
         self.sent[source.index()] += bytes;
+    }
+
+    /// Bytes came from the client through a tunnel.
+    pub fn add_received(&mut self, bytes: u64) {
+        self.received += bytes;
+    }
+
+    /// Bytes received through a tunnel.
+    pub fn received_bytes(&self) -> u64 {
+        self.received
     }
 
     /// Body bytes sent in all.
@@ -151,6 +166,9 @@ impl Record {
             if bytes > 0 {
                 metrics.sent_bytes[(self.metrics_door(), self.class, source)].add(bytes);
             }
+        }
+        if self.received > self.received_counted {
+            metrics.received_bytes[(self.metrics_door(), self.class)].add(self.received - self.received_counted);
         }
     }
 
@@ -266,9 +284,10 @@ impl AccessLog {
     /// Counts what was sent so far, now and then: a long download must not appear all at once, at its end.
     #[inline]
     pub fn progress(&self, record: &mut Record) {
-        if record.sent_bytes() - record.counted.iter().sum::<u64>() >= PROGRESS_LEN {
+        let new = record.sent_bytes() - record.counted.iter().sum::<u64>() + record.received - record.received_counted;
+        if new >= PROGRESS_LEN {
             record.count_bytes(&self.0.metrics);
-            record.counted = record.sent;
+            (record.counted, record.received_counted) = (record.sent, record.received);
         }
     }
 

@@ -43,7 +43,7 @@ async fn a_pinned_host_is_fetched_over_real_sockets_and_its_connection_reused() 
 async fn a_tunnel_leads_to_the_pinned_address_and_carries_bytes_untouched() {
     let (log, config) = loopback(|_| Reply::Send(ok("tunnelled"))).await;
     let upstreams = upstream::new(config, Metrics::new().upstream).unwrap();
-    let mut stream = upstreams.tunnel(&target("https://dl.test")).await.unwrap();
+    let mut stream = upstreams.tunnel(&target("https://dl.test")).await.unwrap().stream;
     stream.write_all(b"GET /raw HTTP/1.1\r\n\r\n").await.unwrap();
     let answer = ok("tunnelled");
     let mut read = vec![0; answer.len()];
