@@ -16,6 +16,7 @@ use super::{
 use crate::{
     piece::ByteRange,
     semantics::{Facts, vary},
+    store::Blob,
 };
 
 /// What was found for a request. Clones read the same bytes.
@@ -42,7 +43,17 @@ impl Found {
 
     /// The stored response `known` for `want`; `None` when it is incomplete and nothing can complete it.
     pub(super) async fn open(hub: &Arc<Hub>, known: Arc<Known>, want: &Arc<Wanted>, status: CacheStatus) -> Option<Self> {
-        let client = want.client;
+        if let Some(found) = Self::open_now(hub, &known, want, &status) {
+            return Some(found);
+        }
+        let blob = hub.store.open(known.object.meta.blob).await;
+        let blob = blob.inspect_err(|error| tracing::debug!(%error, "stored content cannot be opened")).ok()?;
+        Self::of_blob(hub, known, blob, want, status)
+    }
+
+    /// The same without waiting for a disk; `None` also when that is needed.
+    pub(super) fn open_now(hub: &Arc<Hub>, known: &Arc<Known>, want: &Arc<Wanted>, status: &CacheStatus) -> Option<Self> {
+        let (known, client, status) = (known.clone(), want.client, status.clone());
         if let Some(bytes) = hub.store.small(&known.object) {
             return Some(Self { known, bytes: Place::Memory(bytes), client, status });
         }
@@ -51,12 +62,11 @@ impl Found {
             content.renew(want);
             return Some(Self::new(known, content, client, status));
         }
-        let blob = match hub.store.open_now(id) {
-            Some(blob) => blob,
-            None => {
-                hub.store.open(id).await.inspect_err(|error| tracing::debug!(%error, "stored content cannot be opened")).ok()?
-            }
-        };
+        let blob = hub.store.open_now(id)?;
+        Self::of_blob(hub, known, blob, want, status)
+    }
+
+    fn of_blob(hub: &Arc<Hub>, known: Arc<Known>, blob: Arc<Blob>, want: &Arc<Wanted>, status: CacheStatus) -> Option<Self> {
         let complete = blob.is_complete();
         let content = Content::new(hub.clone(), blob, &known.object, want);
         if complete {
@@ -65,7 +75,7 @@ impl Found {
             content.binding.as_ref()?;
         }
         let content = if complete { content } else { hub.meet(content) };
-        Some(Self::new(known, content, client, status))
+        Some(Self::new(known, content, want.client, status))
     }
 
     /// Whether this response answers another request, too: same key, same selecting fields (RFC 9111 §4.1).

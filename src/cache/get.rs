@@ -16,7 +16,7 @@ use super::{
 use crate::{
     key::KeyHash,
     metrics::StatusClass,
-    object::Trust,
+    object::{Object, Trust},
     semantics::{
         Freshness, Policy,
         cache_control::RequestDirectives,
@@ -31,11 +31,27 @@ use crate::{
 /// See [`super::Cache::get`].
 pub(super) async fn get(hub: &Arc<Hub>, want: &Arc<Wanted>, now: SystemTime) -> Result<Answer, Error> {
     let request = RequestDirectives::of(&want.fields);
+    if let Some(found) = hit_now(hub, want, &request, now) {
+        return Ok(Answer::Found(found));
+    }
+    // Boxed: the future of a request is copied to its place, and it would be as large as the rarest of these steps needs.
+    Box::pin(ask_or_join(hub, want, &request, now)).await
+}
+
+/// What answers without waiting for anything, be it a disk: nearly every request ends here.
+fn hit_now(hub: &Arc<Hub>, want: &Arc<Wanted>, request: &RequestDirectives, now: SystemTime) -> Option<Found> {
+    let objects = hub.store.lookup_now(want.key.hash())?;
+    let Chosen::Known(known) = choose(hub, want, &objects) else { return None };
+    let verdict = freshness(&known.facts, request, policy(want, &known), now);
+    matches!(verdict, Freshness::Fresh { .. }).then(|| Found::open_now(hub, &known, want, &hit(&verdict))).flatten()
+}
+
+async fn ask_or_join(hub: &Arc<Hub>, want: &Arc<Wanted>, request: &RequestDirectives, now: SystemTime) -> Result<Answer, Error> {
     let sharing = if want.method == Method::HEAD { Sharing::Alone } else { sharing(&want.method, &want.fields) };
     let mut alone = sharing == Sharing::Alone;
     let mut flown = want.key.hash();
     for _ in 0..TURNS_MAX {
-        let looked = look_up(hub, want, &request, now).await;
+        let looked = look_up(hub, want, request, now).await;
         let (stored, how) = match looked {
             Looked::Absent(how) => (None, how),
             Looked::OtherVariants(variant) => {
@@ -74,7 +90,7 @@ pub(super) async fn get(hub: &Arc<Hub>, want: &Arc<Wanted>, now: SystemTime) -> 
             },
         };
         let leader = match leader {
-            Some(leader) if stored.is_none() => match look_up(hub, want, &request, now).await {
+            Some(leader) if stored.is_none() => match look_up(hub, want, request, now).await {
                 // It landed between our look-up and our boarding.
                 Looked::Stored(found, freshness) if matches!(at_once(&freshness), AtOnce::Yes) => {
                     leader.land(Landed::Found(found.clone()));
@@ -115,19 +131,13 @@ async fn look_up(hub: &Arc<Hub>, want: &Arc<Wanted>, request: &RequestDirectives
             }
         },
     };
-    // A hash is not the key: what it found must also be called so.
-    let known = objects.iter().filter(|object| object.meta.key == want.key).map(|object| hub.known.of(object, &want.policy));
-    let known: Vec<Arc<Known>> = known.collect();
-    if known.is_empty() {
-        return Looked::Absent(How::UriMiss);
-    }
-    let candidates = known.iter().map(|known| (known, known.variant()));
-    let Some(known) = vary::choose(candidates, &want.fields) else {
-        return Looked::OtherVariants(variant(want, &known[0].object.meta.fields));
+    let known = match choose(hub, want, &objects) {
+        Chosen::Nothing => return Looked::Absent(How::UriMiss),
+        Chosen::OtherVariants(variant) => return Looked::OtherVariants(variant),
+        Chosen::Known(known) => known,
     };
-    let verdict = freshness(&known.facts, request, policy(want, known), now);
-    let status = CacheStatus { ttl: Some(verdict.ttl_secs()), ..CacheStatus::new(How::Hit) };
-    match Found::open(hub, known.clone(), want, status).await {
+    let verdict = freshness(&known.facts, request, policy(want, &known), now);
+    match Found::open(hub, known, want, hit(&verdict)).await {
         Some(mut found) => {
             if !matches!(verdict, Freshness::Fresh { .. }) {
                 found.status.how = How::Stale;
@@ -135,6 +145,30 @@ async fn look_up(hub: &Arc<Hub>, want: &Arc<Wanted>, request: &RequestDirectives
             Looked::Stored(found, verdict)
         }
         None => Looked::Absent(How::Miss),
+    }
+}
+
+fn hit(verdict: &Freshness) -> CacheStatus {
+    CacheStatus { ttl: Some(verdict.ttl_secs()), ..CacheStatus::new(How::Hit) }
+}
+
+/// Which of the responses under a key answers a request, fresh or not.
+enum Chosen {
+    Nothing,
+    /// None for its selecting fields: the flight that would bring one.
+    OtherVariants(KeyHash),
+    Known(Arc<Known>),
+}
+
+fn choose(hub: &Hub, want: &Wanted, objects: &[Arc<Object>]) -> Chosen {
+    // A hash is not the key: what it found must also be called so.
+    let mut known = objects.iter().filter(|object| object.meta.key == want.key).map(|object| hub.known.of(object, &want.policy));
+    let Some(first) = known.next() else { return Chosen::Nothing };
+    let others: Vec<Arc<Known>> = known.collect();
+    let candidates = [&first].into_iter().chain(&others).map(|known| (known, known.variant()));
+    match vary::choose(candidates, &want.fields) {
+        Some(known) => Chosen::Known(known.clone()),
+        None => Chosen::OtherVariants(variant(want, &first.object.meta.fields)),
     }
 }
 

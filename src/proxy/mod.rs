@@ -104,8 +104,9 @@ impl Proxy {
                 let (parts, _) = request.into_parts();
                 self.content(connection, parts, want, now).await
             }
-            Class::Pass(pass) => self.pass(connection, request, pass).await,
-            Class::Tunnel(to) => self.open_tunnel(connection, &mut request, to).await,
+            // Boxed, so that the future of a hit, which is copied to its place, has no room for them.
+            Class::Pass(pass) => Box::pin(self.pass(connection, request, pass)).await,
+            Class::Tunnel(to) => Box::pin(self.open_tunnel(connection, &mut request, to)).await,
             Class::Refuse(why) => Err(Error::Refused(why)),
         }
     }
