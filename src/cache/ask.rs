@@ -31,6 +31,7 @@ pub(super) fn plain(want: &Wanted) -> Ask {
         path_and_query: want.path_and_query.clone(),
         fields,
         follow: want.file,
+        interim: want.interim.clone(),
     }
 }
 

@@ -110,6 +110,8 @@ pub struct Wanted {
     pub file: bool,
     pub lines: RepeatedLines,
     pub client: IpAddr,
+    /// Hears of the interim responses to what is asked upstream for this request; not of those to a flight that it joined.
+    pub interim: upstream::Interim,
 }
 
 impl Wanted {

@@ -86,7 +86,8 @@ impl Http {
         let Conversation { framing, connection, service, phase, unserved } = conversation;
         let activity = Activity::new(framing, Arc::clone(&self.timeouts));
         let admission = (framing == Framing::Http1).then(|| Admission::new(&self.limits, Arc::clone(&activity)));
-        let io = TokioIo::new(Stream::new(io, Arc::clone(&activity), admission));
+        let interims = (framing == Framing::Http1).then(|| Arc::clone(&connection.interims));
+        let io = TokioIo::new(Stream::new(io, Arc::clone(&activity), admission, interims));
         let body_stall = self.timeouts.body_stall;
         let noted = Arc::clone(&activity);
         let id = connection.id;

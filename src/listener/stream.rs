@@ -16,7 +16,10 @@ use tokio::{
     time::Sleep,
 };
 
-use crate::listener::{activity::Activity, admission::Admission};
+use crate::{
+    listener::{activity::Activity, admission::Admission},
+    proxy::interim::Interims,
+};
 
 /// What a client connection is made of.
 pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -106,6 +109,8 @@ pub(super) struct Stream<T> {
     activity: Arc<Activity>,
     /// HTTP/2 has frames instead.
     admission: Option<Admission>,
+    /// Written between what the HTTP library writes; none where it must not be interrupted.
+    interims: Option<Arc<Interims>>,
     lingering: Option<Lingering>,
 }
 
@@ -142,8 +147,9 @@ impl Lingering {
 }
 
 impl<T> Stream<T> {
-    pub(super) fn new(io: T, activity: Arc<Activity>, admission: Option<Admission>) -> Self {
-        Self { io, activity, admission, lingering: None }
+    pub(super) fn new(io: T, activity: Arc<Activity>, admission: Option<Admission>, interims: Option<Arc<Interims>>) -> Self {
+        interims.iter().for_each(|interims| interims.attach());
+        Self { io, activity, admission, interims, lingering: None }
     }
 
     fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -188,6 +194,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<T> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        // HTTP/1.1 is flushed when all that the library has written so far is out: between two messages or two frames of one body.
+        if let Some(interims) = &this.interims {
+            let written = interims.poll_write(&mut this.io, cx);
+            if !matches!(written, Poll::Ready(Ok(0))) {
+                ready!(this.note(written))?;
+            }
+        }
         let flushed = Pin::new(&mut this.io).poll_flush(cx);
         match &flushed {
             Poll::Ready(_) => this.activity.note_flushed(),

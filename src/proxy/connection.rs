@@ -28,7 +28,10 @@ use tokio::{
 
 use crate::{
     classify::{Door, Tunnel},
-    proxy::unserved::{Malformed, Unserved},
+    proxy::{
+        interim::Interims,
+        unserved::{Malformed, Unserved},
+    },
     upstream::Bound,
 };
 
@@ -45,6 +48,7 @@ pub struct Connection {
     /// The doors that this way in opens.
     pub doors: Arc<[Door]>,
     pub tls: Option<Tls>,
+    pub interims: Arc<Interims>,
     bound: Mutex<Option<Bound>>,
     phase: watch::Receiver<Phase>,
     /// Dropped with the connection, which tells its owner.
@@ -107,7 +111,8 @@ impl Connection {
         phase: watch::Receiver<Phase>,
         place: Box<dyn Send + Sync>,
     ) -> Self {
-        Self { id, peer, local, balancer, doors, tls, bound: Mutex::default(), phase, _place: place }
+        let (interims, bound) = Default::default();
+        Self { id, peer, local, balancer, doors, tls, interims, bound, phase, _place: place }
     }
 
     /// A plain connection on loopback through `doors`, for tests of a service.

@@ -63,6 +63,7 @@ impl Proxy {
             // Content only: a resuming Delivery Optimization client adds a line per resume, and only the last is right.
             lines: RepeatedLines::Last,
             client: connection.peer.ip(),
+            interim: connection.interims.open(parts.version, &self.node),
         })
     }
 

@@ -7,6 +7,7 @@
 pub mod connection;
 mod content;
 mod error;
+pub mod interim;
 pub mod log;
 mod pass;
 mod recorded;
@@ -156,6 +157,7 @@ impl Service for Proxy {
                 None => rescue::rescue(&error),
             },
         };
+        connection.interims.close().await;
         respond::finish(answered, &method, &self.node, record, &self.log, running)
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Method, Request, Response, Uri, header};
+use http::{HeaderValue, Method, Request, Response, Uri, Version, header};
 
 use super::{
     Error, Proxy,
@@ -29,7 +29,13 @@ impl Proxy {
     ) -> Result<Answered, Error> {
         let method = request.method().clone();
         let url = format!("{}{}", pass.origin, pass.path_and_query).parse::<Uri>();
-        let request = self.forwarded(request, &pass)?;
+        let interim = connection.interims.open(request.version(), &self.node);
+        if fields::max_forwards(&method, request.headers()) == MaxForwards::Answer {
+            // An `OPTIONS` that was to come so far and no further (RFC 9110 §7.6.2); `TRACE` is refused anyway.
+            return Ok(respond::options());
+        }
+        let mut request = self.forwarded(request, &pass)?;
+        request.extensions_mut().insert(interim);
         let mut bound = connection.take_bound();
         let response = self.upstreams.relay(&target(pass.origin, pass.upstream), request, &mut bound).await;
         connection.keep_bound(bound);
@@ -48,13 +54,20 @@ impl Proxy {
     /// The client's request for the next hop: only fields that concern the connection change (RFC 9110 §7.6).
     fn forwarded(&self, request: Request<RequestBody>, pass: &Pass) -> Result<Request<RequestBody>, Error> {
         let (mut parts, body) = request.into_parts();
-        match fields::max_forwards(&parts.method, &parts.headers) {
-            MaxForwards::Unlimited => {}
-            MaxForwards::Forward(hops) => _ = parts.headers.insert(header::MAX_FORWARDS, HeaderValue::from(hops)),
-            MaxForwards::Answer => return Err(Error::Refused(Refusal::Method(parts.method.as_str().into()))),
+        if let MaxForwards::Forward(hops) = fields::max_forwards(&parts.method, &parts.headers) {
+            parts.headers.insert(header::MAX_FORWARDS, HeaderValue::from(hops));
         }
         parts.uri = pass.path_and_query.parse().map_err(|_| Error::Refused(Refusal::Target(parts.method.as_str().into())))?;
+        let takes_trailers = fields::takes_trailers(&parts.headers);
         fields::remove_hop_by_hop(&mut parts.headers);
+        if takes_trailers {
+            // Ours for the next hop, as it was the client's for us: trailers pass (RFC 9110 §10.1.4).
+            parts.headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        }
+        if parts.version == Version::HTTP_10 {
+            // RFC 9110 §10.1.1
+            parts.headers.remove(header::EXPECT);
+        }
         fields::append_via(&mut parts.headers, parts.version, &self.node);
         fields::append_cdn_loop(&mut parts.headers, &self.node);
         Ok(Request::from_parts(parts, body))

@@ -7,6 +7,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version,
     header::{ACCEPT_RANGES, AGE, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE},
 };
+use hyper::ext::ReasonPhrase;
 use tokio::sync::oneshot;
 
 use super::{
@@ -148,6 +149,13 @@ pub(super) fn relayed_bare(response: Response<upstream::Body>, code: StatusCode,
     answered
 }
 
+/// The answer of a final recipient to `OPTIONS`: that weir is here (RFC 9110 §9.3.7).
+pub(super) fn options() -> Answered {
+    let mut response = Response::new(Body::empty());
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(0));
+    Answered::new(response, CacheStatus::new(How::Own))
+}
+
 /// The answer to `CONNECT`: from now on the connection is a tunnel.
 pub(super) fn connected(tunnel: oneshot::Sender<Event>) -> Answered {
     Answered { tunnel: Some(tunnel), ..Answered::new(Response::new(Body::empty()), CacheStatus::new(How::Bypass)) }
@@ -190,6 +198,12 @@ pub(super) fn finish(
     }
     if method == Method::HEAD {
         *response.body_mut() = Body::empty();
+    }
+    // What the message says is the origin's, the version is ours (RFC 9110 §2.5).
+    *response.version_mut() = Version::HTTP_11;
+    if response.status().canonical_reason().is_none() && response.extensions().get::<ReasonPhrase>().is_none() {
+        // Rather none than one that the library makes up.
+        response.extensions_mut().insert(ReasonPhrase::from_static(b""));
     }
     record.status = response.status();
     record.verdict = match reason {

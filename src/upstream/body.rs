@@ -8,22 +8,34 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, header::TRANSFER_ENCODING};
+use http::{
+    HeaderMap, HeaderValue, Response, Version,
+    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+    response::Parts,
+};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use crate::upstream::{error::Error, health::Upstream, pool::Lease};
+use crate::{
+    semantics::head,
+    upstream::{
+        error::Error,
+        health::{Object, Upstream},
+        pool::Lease,
+    },
+};
 
 /// A response body from upstream. Ends with an error, never falsely clean, when the connection broke before the framing said so.
 /// The stall timeout is inside: a frame that does not come in time is an error. Read to the end, its connection is used again; dropped
-/// early, the connection is closed.
+/// early, the connection is closed, or of HTTP/2 the stream.
 pub struct Body {
     inner: Incoming,
     framing: Framing,
     /// None after the end.
     lease: Option<Lease>,
     upstream: Arc<Upstream>,
+    object: Object,
     stall: Stall,
     /// Set while the WAN budget is in debt.
     pause: Option<Pin<Box<Sleep>>>,
@@ -47,13 +59,16 @@ impl Body {
         response: Response<Incoming>,
         lease: Lease,
         upstream: Arc<Upstream>,
+        object: Object,
         stall: Duration,
         is_budgeted: bool,
     ) -> Response<Self> {
-        let (head, inner) = response.into_parts();
-        let framing = Framing::of(&head.headers, &inner);
+        let (mut head, inner) = response.into_parts();
+        let framing = Framing::of(&head, &inner);
+        say_length_once(&mut head.headers);
         let is_budgeted = is_budgeted && upstream.budget.is_some();
-        let mut body = Self { inner, framing, lease: Some(lease), upstream, stall: Stall::new(stall), pause: None, is_budgeted };
+        let mut body =
+            Self { inner, framing, lease: Some(lease), upstream, object, stall: Stall::new(stall), pause: None, is_budgeted };
         body.finish_at_end();
         Response::from_parts(head, body)
     }
@@ -91,7 +106,7 @@ impl Body {
 
     fn give_up(&mut self, error: Error) -> Error {
         self.lease = None;
-        self.upstream.fail(&error);
+        self.upstream.fail_body(&error, self.object);
         error
     }
 }
@@ -142,12 +157,22 @@ impl http_body::Body for Body {
 
 impl Framing {
     /// RFC 9112 §6.3, as hyper has judged it.
-    fn of(fields: &HeaderMap, body: &Incoming) -> Self {
+    fn of(head: &Parts, body: &Incoming) -> Self {
         match body.size_hint().exact() {
             Some(length) => Self::Length(length),
-            None if is_chunked(fields) => Self::Chunked,
+            None if head.version == Version::HTTP_2 => Self::Stream,
+            None if is_chunked(&head.headers) => Self::Chunked,
             None => Self::Close,
         }
+    }
+}
+
+/// RFC 9110 §8.6: a length said several times, always the same, is handed on as one.
+fn say_length_once(fields: &mut HeaderMap) {
+    let is_repeated = fields.get_all(CONTENT_LENGTH).iter().count() > 1
+        || fields.get(CONTENT_LENGTH).is_some_and(|value| value.as_bytes().contains(&b','));
+    if is_repeated && let Ok(Some(length)) = head::content_length(fields) {
+        fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
 }
 

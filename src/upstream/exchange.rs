@@ -1,10 +1,12 @@
 //! One exchange with one hop: a connection, a request, a response head in time.
 
 use std::{
+    error::Error as _,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use h2::Reason;
 use http::{Request, Response, StatusCode, header::HOST};
 use hyper::{body::Incoming, client::conn::TrySendError};
 use tokio::{
@@ -16,7 +18,9 @@ use crate::upstream::{
     Shared,
     body::chain,
     connection::{Connection, Outgoing, empty},
+    dial::Versions,
     error::Error,
+    guard,
     health::Upstream,
     pool::{Lease, Need, Use},
     select::{self, Hop},
@@ -30,6 +34,8 @@ pub(super) struct Unanswered {
     pub(super) unsent: Option<Request<Outgoing>>,
     /// The connection had been idle before: it may have been dead all along.
     pub(super) was_reused: bool,
+    /// The server says that it has done nothing about the request (RFC 9113 §8.7).
+    pub(super) is_unprocessed: bool,
 }
 
 /// When something last moved: shared with the request body, so that a long upload is not taken for silence.
@@ -52,7 +58,15 @@ impl Progress {
 
 impl Shared {
     /// A connection to `hop`: an idle one that fits `need`, or a new one; waits for a place among those in use.
-    pub(super) async fn lease(&self, settings: &Settings, hop: &Hop, use_: Use, need: Need) -> Result<Lease, Error> {
+    /// `versions`: what may be spoken on it.
+    pub(super) async fn lease(
+        &self,
+        settings: &Settings,
+        hop: &Hop,
+        use_: Use,
+        need: Need,
+        versions: Versions,
+    ) -> Result<Lease, Error> {
         let timeouts = &settings.config.timeouts;
         let pool = settings.pools.of(&hop.endpoint, use_, settings.connections(&hop.upstream));
         let busy = || Error::Busy { upstream: hop.upstream.label(), limit: pool.limit() };
@@ -60,12 +74,15 @@ impl Shared {
         if self.is_closed() {
             return Err(Error::Closed);
         }
-        if let Some(connection) = pool.take(need, timeouts.idle) {
+        let versions = if pool.is_http1_only() { Versions::Http1 } else { versions };
+        let joined = (versions == Versions::Any && need != Need::Fresh).then(|| pool.join()).flatten();
+        if let Some(connection) = joined.or_else(|| pool.take(need, timeouts.idle)) {
             return Ok(Lease::new(connection, pool, place, true));
         }
-        let connected = settings.dialer.dial(&hop.endpoint, &hop.upstream.name).await?;
+        let dialed = settings.dialer.dial(&hop.endpoint, &hop.upstream.name, versions).await?;
         let broken = |error: hyper::Error| Error::Broken { upstream: hop.upstream.label(), reason: chain(&error).into() };
-        let connection = Connection::open(connected, &hop.upstream.meters).await.map_err(broken)?;
+        let connection = Connection::open(dialed, &hop.upstream.meters).await.map_err(broken)?;
+        pool.offer(&connection);
         Ok(Lease::new(connection, pool, place, false))
     }
 
@@ -74,10 +91,10 @@ impl Shared {
         let settings = self.settings()?;
         let Some(definition) = &upstream.definition else { return Ok(()) };
         let hop = select::door(upstream, definition);
-        let connected = settings.dialer.dial(&hop.endpoint, &upstream.name).await?;
+        let dialed = settings.dialer.dial(&hop.endpoint, &upstream.name, Versions::Http1).await?;
         let Some(path) = &definition.probe else { return Ok(()) };
         let broken = |error: hyper::Error| Error::Broken { upstream: upstream.label(), reason: chain(&error).into() };
-        let mut connection = Connection::open(connected, &upstream.meters).await.map_err(broken)?;
+        let mut connection = Connection::open(dialed, &upstream.meters).await.map_err(broken)?;
         let host = definition.host.as_deref().map_or_else(|| definition.url.authority(), str::to_owned);
         let request = Request::get(&**path).header(HOST, host).body(empty());
         let request = request.map_err(|error| Error::Request { upstream: upstream.label(), reason: error.to_string().into() })?;
@@ -98,7 +115,7 @@ pub(super) async fn send(
     patience: Duration,
 ) -> Result<(Response<Incoming>, Lease), Box<Unanswered>> {
     let was_reused = lease.is_reused;
-    let unanswered = |error, unsent| Box::new(Unanswered { error, unsent, was_reused });
+    let unanswered = |error, unsent| Box::new(Unanswered { error, unsent, was_reused, is_unprocessed: false });
     progress.moved();
     match in_time(lease.connection().send(request), progress, patience).await {
         None => {
@@ -107,7 +124,13 @@ pub(super) async fn send(
         }
         Some(Err(mut error)) => {
             let unsent = error.take_message();
-            Err(unanswered(typed(upstream, error.error()), unsent))
+            let reason = reason(error.error());
+            if reason == Some(Reason::HTTP_1_1_REQUIRED) {
+                lease.require_http1();
+            }
+            let is_unprocessed = matches!(reason, Some(Reason::REFUSED_STREAM | Reason::HTTP_1_1_REQUIRED));
+            let error = typed(upstream, error.error());
+            Err(Box::new(Unanswered { error, unsent, was_reused, is_unprocessed }))
         }
         Some(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             let reason = "switches protocols although nobody asked".into();
@@ -139,9 +162,21 @@ async fn in_time<T>(
     }
 }
 
+/// What an HTTP/2 server says it broke off for.
+fn reason(error: &hyper::Error) -> Option<Reason> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            return error.reason();
+        }
+        cause = error.source();
+    }
+    None
+}
+
 fn typed(upstream: &Upstream, error: &hyper::Error) -> Error {
     let (upstream, reason) = (upstream.label(), chain(error).into());
-    if error.is_parse() {
+    if error.is_parse() || guard::has_refused(error) {
         Error::Protocol { upstream, reason }
     } else if error.is_user() {
         Error::Request { upstream, reason }

@@ -10,9 +10,11 @@ use crate::upstream::{
     Ask, Body, Fetched, Shared,
     config::Kind,
     connection::{Outgoing, empty},
+    dial::Versions,
     error::Error,
     exchange::{Progress, send},
-    health::jittered,
+    health::{Object, jittered},
+    interim::Continue,
     pool::{Need, Use},
     redirect,
     select::{Form, Hop},
@@ -33,7 +35,7 @@ impl Shared {
             }
             match redirect::next(&ask, &fetched.response, &settings.config.redirects)? {
                 redirect::Verdict::Answer => return Ok(fetched),
-                redirect::Verdict::Follow(next) => ask = next,
+                redirect::Verdict::Follow(next) => ask = *next,
             }
             drain(fetched.response.into_body()).await;
         }
@@ -93,12 +95,16 @@ impl Shared {
     }
 
     async fn attempt(&self, settings: &Settings, hop: &Hop, ask: &Ask, need: Need) -> Result<Fetched, (Error, bool)> {
-        let request = request(hop, ask).map_err(|error| (error, false))?;
-        let lease = self.lease(settings, hop, Use::Content, need).await.map_err(|error| (error, false))?;
+        let mut request = request(hop, ask).map_err(|error| (error, false))?;
+        let progress = Progress::new();
+        ask.interim.attach(&mut request, &progress, Continue::Ours);
+        // A fill fetches by several connections when that was measured to help: streams of one would share its window and its losses.
+        let lease = self.lease(settings, hop, Use::Content, need, Versions::Http1).await.map_err(|error| (error, false))?;
         let timeouts = &settings.config.timeouts;
-        let sent = send(lease, &hop.upstream, request, &Progress::new(), timeouts.first_byte).await;
+        let sent = send(lease, &hop.upstream, request, &progress, timeouts.first_byte).await;
         let (response, lease) = sent.map_err(|failed| (failed.error, failed.was_reused))?;
-        let response = Body::wrap(response, lease, hop.upstream.clone(), timeouts.stall, true);
+        let object = Object::of(&ask.target.origin, &ask.path_and_query);
+        let response = Body::wrap(response, lease, hop.upstream.clone(), object, timeouts.stall, true);
         Ok(Fetched { response, source: hop.source.authority().into(), upstream: hop.upstream.name.clone(), moved: None })
     }
 }

@@ -4,9 +4,11 @@
 //! healthy ── failures_max failures in a row ──▶ ejected ── a probe or a request succeeds ──▶ healthy
 //!                                                └─ probe after backoff, doubled each time, with jitter
 //! ```
+//! Connections and heads that fail count one by one, bodies that break once for each object: one bad file says nothing about a server.
 //! Ejected upstreams are not refused, only asked last: when everything is ejected, the least bad one is tried.
 
 use std::{
+    hash::{DefaultHasher, Hash, Hasher},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -21,6 +23,7 @@ use tokio::{
 };
 
 use crate::{
+    key::Origin,
     metrics::{self, StatusClass},
     upstream::{
         budget::Budget,
@@ -47,9 +50,25 @@ pub(super) struct Condition {
     pub(super) ejected: bool,
     /// Failures since the last success.
     pub(super) failures: u32,
+    /// The objects whose bodies broke since then; no more of them than failures that count.
+    broken: Vec<Object>,
     pub(super) last_error: Option<Error>,
     /// Moving average of the time to the response head.
     pub(super) latency: Option<Duration>,
+}
+
+/// What a body belongs to: a host and a path, as a number that is the same for the same object while the process runs. The query is left
+/// out: signatures differ from request to request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Object(u64);
+
+impl Object {
+    pub(super) fn of(origin: &Origin, path_and_query: &str) -> Self {
+        let path = path_and_query.split('?').next().unwrap_or_default();
+        let mut hasher = DefaultHasher::new();
+        (&origin.host, origin.port, path).hash(&mut hasher);
+        Self(hasher.finish())
+    }
 }
 
 impl Upstream {
@@ -112,13 +131,28 @@ impl Upstream {
         self.restore(&mut self.condition());
     }
 
-    /// An attempt or a body failed. Counts towards ejection if the reason is the upstream's or the network's.
+    /// An attempt failed. Counts towards ejection if the reason is the upstream's or the network's.
     pub(super) fn fail(&self, error: &Error) {
         self.meters.errors.inc(error.reason());
-        if !blames_upstream(error) {
+        if blames_upstream(error) {
+            self.count(&mut self.condition(), error);
+        }
+    }
+
+    /// The body of `object` broke or stalled. Counts once for each object.
+    pub(super) fn fail_body(&self, error: &Error, object: Object) {
+        self.meters.errors.inc(error.reason());
+        let mut condition = self.condition();
+        if condition.broken.contains(&object) || !blames_upstream(error) {
             return;
         }
-        let mut condition = self.condition();
+        if condition.broken.len() < self.rules.failures_max as usize {
+            condition.broken.push(object);
+        }
+        self.count(&mut condition, error);
+    }
+
+    fn count(&self, condition: &mut Condition, error: &Error) {
         condition.failures = condition.failures.saturating_add(1);
         condition.last_error = Some(error.clone());
         if condition.ejected || condition.failures < self.rules.failures_max || self.definition.is_none() {
@@ -132,6 +166,7 @@ impl Upstream {
 
     fn restore(&self, condition: &mut Condition) {
         condition.failures = 0;
+        condition.broken.clear();
         if std::mem::take(&mut condition.ejected) {
             self.meters.healthy.set(1);
             tracing::info!(upstream = %self.name, "upstream restored");

@@ -8,7 +8,9 @@ pub mod dial;
 mod error;
 mod exchange;
 mod fetch;
+mod guard;
 mod health;
+mod interim;
 mod pool;
 mod redirect;
 mod relay;
@@ -35,10 +37,12 @@ pub use self::{
     config::{Config, Connections, Definition, Health, HostPattern, Kind, Own, Redirects, Resolver, Timeouts, Tls},
     dial::{Dial, Stream},
     error::{ConfigError, Error},
+    interim::{Hear, Interim},
 };
 use self::{
     exchange::Progress,
     health::Upstream,
+    interim::Continue,
     pool::{Slot, Use},
     relay::Upload,
     select::Hierarchy,
@@ -68,6 +72,8 @@ pub struct Ask {
     pub fields: HeaderMap,
     /// Whether redirects are followed inside (content that clients know by one name) or are the answer (a web site's own business).
     pub follow: bool,
+    /// Who hears of interim responses.
+    pub interim: Interim,
 }
 
 /// The head of the answer and a body that is still arriving.
@@ -158,15 +164,21 @@ impl Upstreams {
     /// its body was read. `bound`: the client connection's own slot; used when it holds a connection, filled when the exchange authenticates one.
     ///
     /// Of the URI only path and query count; `Host` goes as it came unless the upstream's `host` says otherwise. Hop-by-hop fields are
-    /// expected to be gone; upgrades are not relayed. Set `hyper::ext::on_informational` on the request to hear of 1xx responses.
-    pub async fn relay<B>(&self, target: &Target, request: Request<B>, bound: &mut Bound) -> Result<Response<Body>, Error>
+    /// expected to be gone; upgrades are not relayed. An [`Interim`] among the request's extensions hears of 1xx responses. Under
+    /// `Expect: 100-continue` the body is not read before the upstream asked for it, or a second has passed.
+    pub async fn relay<B>(&self, target: &Target, mut request: Request<B>, bound: &mut Bound) -> Result<Response<Body>, Error>
     where
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let progress = Progress::new();
-        let request = request.map(|body| connection::Outgoing::new(Upload::new(body, progress.clone())));
-        self.shared.relay(target, request, progress, bound).await
+        let expectation = relay::expectation(&request);
+        let interim = request.extensions_mut().remove::<Interim>().unwrap_or_default();
+        let on_continue = expectation.clone().map_or(Continue::Forward, Continue::Meets);
+        let mut request =
+            request.map(|body| connection::Outgoing::new(Upload::new(body, progress.clone(), expectation.as_ref())));
+        interim.attach(&mut request, &progress, on_continue);
+        self.shared.relay(target, request, progress, expectation, bound).await
     }
 
     /// A raw connection for `CONNECT` and for TLS that passes untouched. It counts among the connections for passed requests.

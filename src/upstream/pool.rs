@@ -2,12 +2,14 @@
 //!
 //! Life of a connection: *opened* or *taken* from a pool by a [`Lease`] → one exchange → [`Lease::finish`] puts it back (or into the slot of
 //! the client connection it belongs to). A lease dropped without `finish` closes its connection.
+//!
+//! An HTTP/2 connection stays in its pool and is *joined* by one lease for each stream; a place among those in use is a stream there.
 
 use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
     time::Duration,
 };
@@ -48,6 +50,10 @@ pub(super) struct Pool {
     places: Arc<Semaphore>,
     /// Oldest first.
     idle: Mutex<Vec<Connection>>,
+    /// The HTTP/2 connection that everybody joins, where the server speaks it.
+    shared: Mutex<Option<Connection>>,
+    /// The server offers HTTP/2 but cannot do with it what it is asked to: authenticating connections, for one.
+    http1_only: AtomicBool,
     habit: AtomicU8,
 }
 
@@ -131,7 +137,7 @@ impl Pools {
         for use_ in [Use::Content, Use::Pass] {
             for (_, pool) in self.map(use_).iter().filter(|(endpoint, _)| endpoint.upstream.as_deref() == name) {
                 counts.0 += pool.in_use();
-                counts.1 += pool.idle().len();
+                counts.1 += pool.idle().len() + usize::from(pool.shared().as_ref().is_some_and(|shared| shared.others() == 0));
             }
         }
         counts
@@ -149,6 +155,8 @@ impl Pool {
             limit,
             places: Arc::new(Semaphore::new(limit)),
             idle: Mutex::default(),
+            shared: Mutex::default(),
+            http1_only: AtomicBool::new(false),
             habit: AtomicU8::new(Habit::Unknown as u8),
         }
     }
@@ -186,7 +194,34 @@ impl Pool {
         None
     }
 
+    /// A stream of the HTTP/2 connection, if there is a live one.
+    pub(super) fn join(&self) -> Option<Connection> {
+        let mut shared = self.shared();
+        if shared.as_ref().is_some_and(|connection| !connection.is_open()) {
+            *shared = None;
+        }
+        let connection = shared.as_mut()?;
+        connection.rest();
+        connection.another()
+    }
+
+    /// Lets others join `connection`, if it has streams and no other is joined. Of several that were opened at once the rest carry one
+    /// exchange each.
+    pub(super) fn offer(&self, connection: &Connection) {
+        let mut shared = self.shared();
+        if shared.as_ref().is_none_or(|other| !other.is_open()) {
+            *shared = connection.another();
+        }
+    }
+
+    pub(super) fn is_http1_only(&self) -> bool {
+        self.http1_only.load(Ordering::Relaxed)
+    }
+
     fn put(&self, mut connection: Connection) {
+        if connection.is_shared() {
+            return;
+        }
         connection.rest();
         let mut idle = self.idle();
         idle.push(connection);
@@ -203,6 +238,13 @@ impl Pool {
             self.learn(rested, open);
             open && rested < idle_timeout
         });
+        let is_over = |shared: &mut Connection| {
+            if shared.others() > 0 {
+                shared.rest();
+            }
+            !shared.is_open() || now.saturating_duration_since(shared.idle_since()) >= idle_timeout
+        };
+        _ = self.shared().take_if(is_over);
     }
 
     fn learn(&self, rested: Duration, open: bool) {
@@ -223,11 +265,15 @@ impl Pool {
     }
 
     fn is_used(&self) -> bool {
-        self.in_use() > 0 || !self.idle().is_empty()
+        self.in_use() > 0 || !self.idle().is_empty() || self.shared().is_some()
     }
 
     fn in_use(&self) -> usize {
         self.limit.saturating_sub(self.places.available_permits())
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Option<Connection>> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
@@ -246,10 +292,26 @@ impl Lease {
         Self { connection, home: Home::Slot(Arc::downgrade(slot), endpoint), place: None, is_reused: true }
     }
 
-    /// From now on the connection belongs to one client connection.
+    /// From now on the connection belongs to one client connection. One of many streams cannot: the server gets connections of
+    /// HTTP/1.1 from now on.
     pub(super) fn bind(&mut self, slot: &Arc<Slot>, endpoint: &Endpoint) {
+        if self.connection.is_shared() {
+            return self.require_http1();
+        }
         self.home = Home::Slot(Arc::downgrade(slot), endpoint.clone());
         self.place = None;
+    }
+
+    /// Whether a request on it may be lost or refused for reasons that have nothing to do with the request.
+    pub(super) fn may_fail_unasked(&self) -> bool {
+        self.is_reused || self.connection.is_shared()
+    }
+
+    /// The server wants HTTP/1.1 for what it was asked.
+    pub(super) fn require_http1(&self) {
+        if let Home::Pool(pool) = &self.home {
+            pool.http1_only.store(true, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn connection(&mut self) -> &mut Connection {

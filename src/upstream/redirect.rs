@@ -15,7 +15,7 @@ use crate::{
 pub(super) enum Verdict {
     /// Not a redirect, or one that leads nowhere: the answer.
     Answer,
-    Follow(Ask),
+    Follow(Box<Ask>),
 }
 
 /// The next request after `response` to `ask` (RFC 9110 §15.4), or why it is not made.
@@ -29,7 +29,7 @@ pub(super) fn next<B>(ask: &Ask, response: &Response<B>, rules: &Redirects) -> R
     let refused = || Error::Redirect { to: location.chars().take(SHOWN_MAX).collect::<String>().into() };
     let (origin, path_and_query) = resolve(&ask.target.origin, &ask.path_and_query, location).ok_or_else(refused)?;
     if origin == ask.target.origin {
-        return Ok(Verdict::Follow(Ask { path_and_query, ..ask.clone() }));
+        return Ok(Verdict::Follow(Box::new(Ask { path_and_query, ..ask.clone() })));
     }
     // Leaving TLS would let anybody on the way answer in the origin's name.
     let leaves_tls = ask.target.origin.scheme == Scheme::Https && origin.scheme == Scheme::Http;
@@ -41,7 +41,8 @@ pub(super) fn next<B>(ask: &Ask, response: &Response<B>, rules: &Redirects) -> R
         drop_secrets(&mut fields);
     }
     let target = Target { origin, upstream: None };
-    Ok(Verdict::Follow(Ask { target, method: ask.method.clone(), path_and_query, fields, follow: true }))
+    let (method, interim) = (ask.method.clone(), ask.interim.clone());
+    Ok(Verdict::Follow(Box::new(Ask { target, method, path_and_query, fields, follow: true, interim })))
 }
 
 fn is_redirect(status: StatusCode) -> bool {

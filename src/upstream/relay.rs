@@ -10,19 +10,21 @@ use std::{
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version,
-    header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, PROXY_AUTHENTICATE, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE},
+    header::{AUTHORIZATION, CONNECTION, EXPECT, HOST, PROXY_AUTHENTICATE, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE},
     uri::{PathAndQuery, Uri},
 };
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use crate::upstream::{
     Body, Bound, Shared, Target,
     connection::{Connection, Outgoing, empty},
-    dial::Endpoint,
+    dial::{Endpoint, Versions},
     error::Error,
     exchange::{Progress, Unanswered, send},
+    health::Object,
+    interim::{Expectation, Hold},
     pool::{Lease, Need, Slot, Use},
     select::{Form, Hop},
     settings::Settings,
@@ -34,15 +36,18 @@ impl Shared {
         target: &Target,
         mut request: Request<Outgoing>,
         progress: Progress,
+        expectation: Option<Arc<Expectation>>,
         bound: &Bound,
     ) -> Result<Response<Body>, Error> {
         let settings = self.settings()?;
         prepare(&mut request);
+        let object = Object::of(&target.origin, request.uri().path());
         let mut failure = None;
         for hop in &settings.hierarchy.for_pass(target) {
             let need = need(&request);
             // Until a connection stands nothing was sent: another server may still be asked.
-            let lease = match self.pass_lease(&settings, hop, need, bound).await {
+            let versions = versions(&request, hop, expectation.is_some());
+            let lease = match self.pass_lease(&settings, hop, need, versions, bound).await {
                 Ok(lease) => lease,
                 Err(error) => {
                     hop.upstream.fail(&error);
@@ -55,17 +60,29 @@ impl Shared {
             };
             address(&mut request, hop, target)?;
             let answered = self.relay_on(&settings, hop, lease, request, &progress, bound).await;
-            return answered.inspect_err(|error| hop.upstream.fail(error));
+            if let Some(expectation) = &expectation {
+                expectation.end();
+            }
+            let (response, lease) = answered.inspect_err(|error| hop.upstream.fail(error))?;
+            let stall = settings.config.timeouts.stall;
+            return Ok(Body::wrap(response, lease, hop.upstream.clone(), object, stall, false));
         }
         Err(failure.unwrap_or_else(|| Error::Unhealthy { target: target.origin.to_string().into() }))
     }
 
     /// The connection that belongs to this client when it leads to the right place, else one from the pool.
-    async fn pass_lease(&self, settings: &Settings, hop: &Hop, need: Need, bound: &Bound) -> Result<Lease, Error> {
+    async fn pass_lease(
+        &self,
+        settings: &Settings,
+        hop: &Hop,
+        need: Need,
+        versions: Versions,
+        bound: &Bound,
+    ) -> Result<Lease, Error> {
         if let Some(lease) = bound.lease(hop).await {
             return Ok(lease);
         }
-        self.lease(settings, hop, Use::Pass, need).await
+        self.lease(settings, hop, Use::Pass, need, versions).await
     }
 
     /// Sends on `lease`; once more on a fresh connection when the first was dead and repeating is safe.
@@ -77,15 +94,16 @@ impl Shared {
         request: Request<Outgoing>,
         progress: &Progress,
         bound: &Bound,
-    ) -> Result<Response<Body>, Error> {
+    ) -> Result<(Response<Incoming>, Lease), Error> {
         let timeouts = &settings.config.timeouts;
         let authenticates = is_connection_bound(request.headers(), AUTHORIZATION);
-        let copy = if lease.is_reused { repeatable(&request) } else { None };
+        let versions = versions(&request, hop, request.headers().contains_key(EXPECT));
+        let copy = if lease.may_fail_unasked() { repeatable(&request) } else { None };
         let sent = match send(lease, &hop.upstream, request, progress, timeouts.first_byte).await {
             Err(failed) => match second_chance(failed, copy) {
                 Ok(again) => {
                     hop.upstream.meters.retries.inc();
-                    let lease = self.lease(settings, hop, Use::Pass, Need::Fresh).await?;
+                    let lease = self.lease(settings, hop, Use::Pass, Need::Fresh, versions).await?;
                     send(lease, &hop.upstream, again, progress, timeouts.first_byte).await
                 }
                 Err(error) => return Err(error),
@@ -96,7 +114,7 @@ impl Shared {
         if authenticates || asks_to_authenticate(&response) {
             lease.bind(&bound.slot, &hop.endpoint);
         }
-        Ok(Body::wrap(response, lease, hop.upstream.clone(), timeouts.stall, false))
+        Ok((response, lease))
     }
 }
 
@@ -115,14 +133,15 @@ fn take_for(slot: &Arc<Slot>, hop: &Hop) -> Option<(Endpoint, Connection)> {
     slot.take_if(|(endpoint, _)| *endpoint == hop.endpoint)
 }
 
-/// What may be sent after `failed`: the request itself when nothing of it left, or its copy when the connection was dead all along.
+/// What may be sent after `failed`: the request itself when nothing of it left, or its copy when the connection was dead all along or the
+/// server did not look at it.
 fn second_chance(failed: Box<Unanswered>, copy: Option<Request<Outgoing>>) -> Result<Request<Outgoing>, Error> {
-    let Unanswered { error, unsent, was_reused } = *failed;
+    let Unanswered { error, unsent, was_reused, is_unprocessed } = *failed;
     if let Some(unsent) = unsent {
         return Ok(unsent);
     }
     match (error, copy) {
-        (Error::Broken { .. }, Some(copy)) if was_reused => Ok(copy),
+        (Error::Broken { .. }, Some(copy)) if was_reused || is_unprocessed => Ok(copy),
         (error, _) => Err(error),
     }
 }
@@ -148,20 +167,28 @@ fn repeatable(request: &Request<Outgoing>) -> Option<Request<Outgoing>> {
     })
 }
 
-/// What is between us and the upstream alone: version, framing, no upgrades.
+/// Takes away what was between the client and us alone. Framing is added where the version is known.
 fn prepare(request: &mut Request<Outgoing>) {
     *request.version_mut() = Version::HTTP_11;
-    let is_unframed = !request.body().is_end_stream() && request.body().size_hint().exact().is_none();
     let fields = request.headers_mut();
     for name in
         [CONNECTION, TRANSFER_ENCODING, UPGRADE, HeaderName::from_static("keep-alive"), HeaderName::from_static("http2-settings")]
     {
         fields.remove(name);
     }
-    if is_unframed && !fields.contains_key(CONTENT_LENGTH) {
-        // Said outright: hyper takes a GET without it for one without a body.
-        fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
+}
+
+/// What the body of `request` waits for (RFC 9110 §10.1.1). A request without a body has nothing to wait with.
+pub(super) fn expectation<B: http_body::Body>(request: &Request<B>) -> Option<Arc<Expectation>> {
+    let expects = request.headers().get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    (expects && !request.body().is_end_stream()).then(Arc::default)
+}
+
+/// What may be spoken for `request`: HTTP/1.1 alone where the connection matters, where the target has no authority, or where interim
+/// responses are awaited.
+fn versions(request: &Request<Outgoing>, hop: &Hop, expects: bool) -> Versions {
+    let is_plain = hop.form == Form::Origin && request.uri().path() != "*" && !expects;
+    if is_plain && !is_connection_bound(request.headers(), AUTHORIZATION) { Versions::Any } else { Versions::Http1 }
 }
 
 /// Writes request target and `Host` as `hop` wants them. The client's own `Host` is kept: WSUS builds URLs from it.
@@ -199,11 +226,14 @@ fn asks_to_authenticate(response: &Response<Incoming>) -> bool {
 pub(super) struct Upload<B> {
     body: B,
     progress: Progress,
+    /// Until the upstream wants it.
+    hold: Option<Hold>,
 }
 
 impl<B> Upload<B> {
-    pub(super) fn new(body: B, progress: Progress) -> Self {
-        Self { body, progress }
+    /// `expectation`: what the body waits for.
+    pub(super) fn new(body: B, progress: Progress, expectation: Option<&Arc<Expectation>>) -> Self {
+        Self { body, progress, hold: expectation.cloned().map(Hold::new) }
     }
 }
 
@@ -216,6 +246,10 @@ where
     type Error = Box<dyn std::error::Error + Send + Sync>;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if let Some(hold) = &mut self.hold {
+            ready!(hold.poll(cx));
+            self.hold = None;
+        }
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         self.progress.moved();
         Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))

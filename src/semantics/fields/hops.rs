@@ -20,6 +20,11 @@ pub fn remove_hop_by_hop(fields: &mut HeaderMap) {
     }
 }
 
+/// Whether the sender of a request takes trailers (RFC 9110 §10.1.4). To be asked before [`remove_hop_by_hop`].
+pub fn takes_trailers(request: &HeaderMap) -> bool {
+    request.contains_key(TE) && list::has_token(request, &TE, "trailers")
+}
+
 /// Appends this hop to `Via` (RFC 9110 §7.6.3). `received` is the version of the message; `node` the pseudonym.
 pub fn append_via(fields: &mut HeaderMap, received: Version, node: &str) {
     let version = match received {

@@ -9,7 +9,8 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use rustls::{ClientConfig, pki_types::ServerName};
+use http::Version;
+use rustls::pki_types::ServerName;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 
@@ -18,9 +19,9 @@ use crate::{
     upstream::{
         config::{Config, Own},
         dial::{
-            Connected, Dial, Grant,
+            Connected, Dial, Grant, Quiet, Stream,
             address::{check, looks_like_address},
-            tls,
+            tls::{self, Configs, HTTP2, Versions},
         },
         error::{ConfigError, Error},
     },
@@ -51,9 +52,17 @@ pub(in crate::upstream) struct Dialer {
     dial: Arc<dyn Dial>,
     own: Own,
     connect_timeout: Duration,
-    tls: Arc<ClientConfig>,
+    tls: Configs,
     /// For upstreams that trust more than the others.
-    tls_of: HashMap<Arc<str>, Arc<ClientConfig>>,
+    tls_of: HashMap<Arc<str>, Configs>,
+}
+
+/// A connection over which requests can be sent.
+pub(in crate::upstream) struct Dialed {
+    pub(in crate::upstream) stream: Box<dyn Stream>,
+    pub(in crate::upstream) quiet: Quiet,
+    /// HTTP/1.1, or HTTP/2 where it was agreed on.
+    pub(in crate::upstream) version: Version,
 }
 
 impl Dialer {
@@ -62,22 +71,22 @@ impl Dialer {
         let mut tls_of = HashMap::new();
         for definition in &config.upstreams {
             if let Some(file) = &definition.tls.ca_file {
-                tls_of.insert(definition.name.clone(), tls::client(tls::with_file(&roots, file)?)?);
+                tls_of.insert(definition.name.clone(), Configs::new(tls::with_file(&roots, file)?)?);
             }
         }
-        Ok(Self { dial, own: config.own.clone(), connect_timeout: config.timeouts.connect, tls: tls::client(roots)?, tls_of })
+        Ok(Self { dial, own: config.own.clone(), connect_timeout: config.timeouts.connect, tls: Configs::new(roots)?, tls_of })
     }
 
     /// A connection to `to`, with TLS when its scheme wants it. `upstream` is the name for errors.
-    pub(in crate::upstream) async fn dial(&self, to: &Endpoint, upstream: &str) -> Result<Connected, Error> {
-        let connected = async {
+    pub(in crate::upstream) async fn dial(&self, to: &Endpoint, upstream: &str, versions: Versions) -> Result<Dialed, Error> {
+        let dialed = async {
             let plain = self.connect(to, upstream).await?;
             match to.scheme {
-                Scheme::Http => Ok(plain),
-                Scheme::Https => self.secure(plain, to, upstream).await,
+                Scheme::Http => Ok(Dialed { stream: plain.stream, quiet: plain.quiet, version: Version::HTTP_11 }),
+                Scheme::Https => self.secure(plain, to, upstream, versions).await,
             }
         };
-        self.in_time(connected, upstream).await
+        self.in_time(dialed, upstream).await
     }
 
     /// As [`Dialer::dial`], without TLS whatever the scheme: what passes through is not ours to read.
@@ -166,13 +175,16 @@ impl Dialer {
         }
     }
 
-    async fn secure(&self, plain: Connected, to: &Endpoint, upstream: &str) -> Result<Connected, Error> {
+    async fn secure(&self, plain: Connected, to: &Endpoint, upstream: &str, versions: Versions) -> Result<Dialed, Error> {
         let bad = |reason: String| Error::Tls { upstream: upstream.into(), reason: reason.into() };
         let name = to.server_name.as_deref().unwrap_or(&to.host);
         let name = ServerName::try_from(name.to_owned()).map_err(|_| bad(format!("{name} is not a name for a certificate")))?;
-        let config = to.upstream.as_ref().and_then(|name| self.tls_of.get(name)).unwrap_or(&self.tls);
-        let stream = TlsConnector::from(config.clone()).connect(name, plain.stream).await.map_err(|e| bad(e.to_string()))?;
-        Ok(Connected { stream: Box::new(stream), quiet: plain.quiet })
+        let configs = to.upstream.as_ref().and_then(|name| self.tls_of.get(name)).unwrap_or(&self.tls);
+        let connector = TlsConnector::from(configs.of(versions));
+        let stream = connector.connect(name, plain.stream).await.map_err(|e| bad(e.to_string()))?;
+        let agreed = stream.get_ref().1.alpn_protocol();
+        let version = if agreed == Some(HTTP2) { Version::HTTP_2 } else { Version::HTTP_11 };
+        Ok(Dialed { stream: Box::new(stream), quiet: plain.quiet, version })
     }
 }
 

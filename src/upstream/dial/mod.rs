@@ -20,7 +20,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 pub(super) use self::{
     address::Grant,
-    dialer::{Dialer, Endpoint},
+    dialer::{Dialed, Dialer, Endpoint},
+    tls::Versions,
 };
 pub use self::{
     faults::{Fault, Faults},

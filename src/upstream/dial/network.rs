@@ -1,9 +1,12 @@
 //! The real network: hickory for names, TCP for bytes.
 
 use std::{
-    io,
+    io::{self, IoSlice},
     mem::MaybeUninit,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Shutdown, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -12,7 +15,10 @@ use hickory_resolver::{
     config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig},
     net::runtime::TokioRuntimeProvider,
 };
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
 
 use crate::upstream::{
     ConfigError, Resolver,
@@ -76,9 +82,62 @@ impl Dial for Network {
             let socket = socket2::SockRef::from(&stream);
             // Tunnels and idle connections outlive a peer that vanished silently; two minutes are enough to notice.
             socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(Duration::from_secs(60)))?;
-            let twin = socket.try_clone()?;
-            Ok(Connected { stream: Box::new(stream), quiet: Box::new(move || is_quiet(&twin)) })
+            let socket = Arc::new(stream);
+            // Weak: the connection is closed by whoever reads it, not by whoever looks at it.
+            let looked_at = Arc::downgrade(&socket);
+            let quiet = move || looked_at.upgrade().is_some_and(|socket| is_quiet(&socket));
+            Ok(Connected { stream: Box::new(Socket(socket)), quiet: Box::new(quiet) })
         })
+    }
+}
+
+/// A TCP connection that can be looked at from outside without a second descriptor.
+struct Socket(Arc<TcpStream>);
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.0.poll_read_ready(cx))?;
+            match self.0.try_read_buf(buf) {
+                // Somebody else saw it become ready; what is known is outdated now.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return Poll::Ready(read.map(drop)),
+            }
+        }
+    }
+}
+
+impl Socket {
+    fn poll_written(&self, cx: &mut Context<'_>, write: impl Fn(&TcpStream) -> io::Result<usize>) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.0.poll_write_ready(cx))?;
+            match write(&self.0) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_written(cx, |socket| socket.try_write(buf))
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        self.poll_written(cx, |socket| socket.try_write_vectored(bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(socket2::SockRef::from(&*self.0).shutdown(Shutdown::Write))
     }
 }
 
@@ -96,9 +155,9 @@ fn name_server(at: SocketAddr) -> NameServerConfig {
 }
 
 /// Whether nothing is there to read, neither bytes nor an end. Asks the kernel: what the runtime knows may be older.
-fn is_quiet(socket: &socket2::Socket) -> bool {
+fn is_quiet(socket: &TcpStream) -> bool {
     let mut byte = [MaybeUninit::uninit()];
-    socket.peek(&mut byte).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    socket2::SockRef::from(socket).peek(&mut byte).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// Two attempts of this length fit into the connect timeout.

@@ -27,8 +27,41 @@ pub(super) fn with_file(roots: &RootCertStore, file: &Path) -> Result<RootCertSt
     Ok(roots)
 }
 
-/// HTTP/1.1 only: pools and NTLM think in connections with one request at a time.
-pub(super) fn client(roots: RootCertStore) -> Result<Arc<ClientConfig>, ConfigError> {
+/// What may be spoken on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::upstream) enum Versions {
+    /// Content, whose fills want a flow control of their own; and whatever belongs to a connection, as NTLM does.
+    Http1,
+    /// HTTP/2 where the server agrees to it in the TLS handshake (RFC 9113 §3.2).
+    Any,
+}
+
+/// One set of roots, for either choice of versions.
+pub(super) struct Configs {
+    http1: Arc<ClientConfig>,
+    any: Arc<ClientConfig>,
+}
+
+impl Configs {
+    pub(super) fn new(roots: RootCertStore) -> Result<Self, ConfigError> {
+        let http1 = client(roots)?;
+        let mut any = http1.clone();
+        any.alpn_protocols.insert(0, HTTP2.to_vec());
+        Ok(Self { http1: Arc::new(http1), any: Arc::new(any) })
+    }
+
+    pub(super) fn of(&self, versions: Versions) -> Arc<ClientConfig> {
+        match versions {
+            Versions::Http1 => self.http1.clone(),
+            Versions::Any => self.any.clone(),
+        }
+    }
+}
+
+/// The name of HTTP/2 in the TLS handshake.
+pub(super) const HTTP2: &[u8] = b"h2";
+
+fn client(roots: RootCertStore) -> Result<ClientConfig, ConfigError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -36,7 +69,7 @@ pub(super) fn client(roots: RootCertStore) -> Result<Arc<ClientConfig>, ConfigEr
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok(config)
 }
 
 fn add(roots: &mut RootCertStore, file: &Path) -> Result<(), ConfigError> {

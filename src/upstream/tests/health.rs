@@ -77,10 +77,25 @@ async fn a_line_that_breaks_every_body_is_ejected_although_heads_arrive() {
     world.upstream("parent", Kind::Parent, "http://parent.corp:8080");
     world.server("parent.corp", PARENT, |_| Reply::SendAndClose(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc".to_vec()));
     let upstreams = world.start();
-    for _ in 0..5 {
-        assert!(fetched(&upstreams, get("http://dl.test", "/")).await.is_err());
+    for path in ["/a", "/b", "/c", "/d", "/e"] {
+        assert_eq!(upstreams.health()[0].state, State::Healthy);
+        assert!(fetched(&upstreams, get("http://dl.test", path)).await.is_err());
     }
     assert_eq!(upstreams.health()[0].state, State::Ejected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_object_that_always_breaks_does_not_eject_its_upstream() {
+    let mut world = World::new();
+    world.upstream("parent", Kind::Parent, "http://parent.corp:8080");
+    world.server("parent.corp", PARENT, |_| Reply::SendAndClose(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc".to_vec()));
+    let upstreams = world.start();
+    for turn in 0..20 {
+        // Each time with another signature.
+        assert!(fetched(&upstreams, get("http://dl.test", &format!("/bad.iso?sig={turn}"))).await.is_err());
+    }
+    assert_eq!(upstreams.health()[0].state, State::Healthy);
+    assert_eq!(world.metrics.upstream.named("parent").errors.value("broken"), 20, "counted all the same");
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,6 +3,7 @@
 mod fetching;
 mod health;
 mod hierarchy;
+mod http2;
 mod network;
 mod pooling;
 mod redirects;
@@ -17,7 +18,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Response};
+use http::{Method, Response};
 use http_body_util::BodyExt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -185,7 +186,8 @@ fn through(name: &str, url: &str) -> Target {
 }
 
 fn ask(target: Target, path: &str) -> Ask {
-    Ask { target, method: Method::GET, path_and_query: path.into(), fields: HeaderMap::new(), follow: true }
+    let (fields, interim) = Default::default();
+    Ask { target, method: Method::GET, path_and_query: path.into(), fields, follow: true, interim }
 }
 
 fn get(url: &str, path: &str) -> Ask {

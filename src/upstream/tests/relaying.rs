@@ -6,13 +6,17 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{HeaderMap, HeaderValue, Request};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use http_body::Frame;
 use http_body_util::{Full, StreamBody};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    io::DuplexStream,
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 use super::*;
-use crate::upstream::{Bound, Framing};
+use crate::upstream::{Bound, Framing, Hear, Interim};
 
 const WSUS: &str = "10.0.0.9:8530";
 const URL: &str = "http://wsus.corp:8530";
@@ -117,19 +121,104 @@ async fn what_belongs_to_the_clients_connection_stays_there() {
     assert_eq!(log.head(0), "GET / HTTP/1.1\r\nHost: wsus.corp:8530\r\n\r\n");
 }
 
+/// Hears of interim responses, under any number.
+#[derive(Default)]
+struct Ear(Mutex<Vec<(u64, u16)>>);
+
+impl Hear for Ear {
+    fn hear(&self, exchange: u64, status: StatusCode, _: &HeaderMap) {
+        self.0.lock().unwrap().push((exchange, status.as_u16()));
+    }
+}
+
+fn hearing<B>(mut request: Request<B>) -> (Request<B>, Arc<Ear>) {
+    let ear = Arc::new(Ear::default());
+    request.extensions_mut().insert(Interim::to(ear.clone(), 7));
+    (request, ear)
+}
+
 #[tokio::test(start_paused = true)]
-async fn interim_responses_are_heard_and_the_final_one_is_returned() {
-    let continued = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-    let (world, log) = wsus(move |_| Reply::Send(continued.as_bytes().to_vec()));
-    let heard = Arc::new(Mutex::new(Vec::new()));
-    let mut request =
-        Request::post("/").header("expect", "100-continue").header("content-length", "4").body(full("soap")).unwrap();
-    let ear = heard.clone();
-    hyper::ext::on_informational(&mut request, move |response| ear.lock().unwrap().push(response.status().as_u16()));
+async fn interim_responses_are_heard_in_order_and_the_final_one_is_returned() {
+    let hints = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 199 Odd\r\n\r\n";
+    let (world, _) = wsus(move |_| Reply::Send([hints.as_bytes(), &ok("fine")].concat()));
+    let (request, ear) = hearing(Request::get("/").body(empty()).unwrap());
     let response = world.start().relay(&door(), request, &mut Bound::default()).await.unwrap();
-    assert_eq!(response.status(), 200);
-    assert!(log.head(0).contains("Expect: 100-continue\r\n"));
-    assert_eq!(*heard.lock().unwrap(), [100]);
+    assert_eq!(text(response).await.unwrap(), "fine");
+    assert_eq!(*ear.0.lock().unwrap(), [(7, 100), (7, 103), (7, 199)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn somebody_who_says_102_is_waited_for_longer() {
+    let (world, _) =
+        wsus(move |_| Reply::SendThen(b"HTTP/1.1 102 Processing\r\n\r\n".to_vec(), Duration::from_secs(50), ok("at last")));
+    let mut world = world;
+    world.config.timeouts.first_byte = Duration::from_secs(55);
+    let (request, _) = hearing(Request::post("/").header("content-length", "4").body(full("soap")).unwrap());
+    let response = world.start().relay(&door(), request, &mut Bound::default()).await.unwrap();
+    assert_eq!(text(response).await.unwrap(), "at last");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_knows_no_expectations_gets_the_body_after_a_second() {
+    let (world, log) = wsus(|_| Reply::Send(ok("fine")));
+    let request = Request::post("/").header("expect", "100-continue").header("content-length", "4").body(full("soap")).unwrap();
+    let begun = Instant::now();
+    let response = world.start().relay(&door(), request, &mut Bound::default()).await.unwrap();
+    assert_eq!(text(response).await.unwrap(), "fine");
+    assert!(log.head(0).contains("Expect: 100-continue\r\n") && log.seen()[0].body == b"soap");
+    assert_eq!(begun.elapsed(), Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_the_upstream_asks_for_goes_at_once() {
+    let (world, server) = raw_wsus();
+    let served = tokio::spawn(async move {
+        let mut stream = server.await.unwrap();
+        read_until(&mut stream, b"\r\n\r\n").await.unwrap();
+        stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.unwrap();
+        let mut body = [0; 4];
+        stream.read_exact(&mut body).await.unwrap();
+        stream.write_all(&ok("fine")).await.unwrap();
+        (body, stream)
+    });
+    let request = Request::post("/").header("expect", "100-continue").header("content-length", "4").body(full("soap")).unwrap();
+    let (request, ear) = hearing(request);
+    let begun = Instant::now();
+    let response = world.start().relay(&door(), request, &mut Bound::default()).await.unwrap();
+    assert_eq!(text(response).await.unwrap(), "fine");
+    assert_eq!((served.await.unwrap().0, begun.elapsed()), (*b"soap", Duration::ZERO));
+    assert!(ear.0.lock().unwrap().is_empty(), "who reads the client's body tells it to go on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_was_refused_is_never_read() {
+    let (world, server) = raw_wsus();
+    let served = tokio::spawn(async move {
+        let mut stream = server.await.unwrap();
+        read_until(&mut stream, b"\r\n\r\n").await.unwrap();
+        stream.write_all(&answer("417 Expectation Failed", "", "no")).await.unwrap();
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).await.map(|_| rest)
+    });
+    let (sender, frames) = mpsc::channel(1);
+    sender.send(data("soap")).await.unwrap();
+    let request = Request::post("/").header("expect", "100-continue").header("content-length", "4").body(Frames(frames)).unwrap();
+    let response = world.start().relay(&door(), request, &mut Bound::default()).await.unwrap();
+    assert_eq!(response.status(), 417);
+    assert_eq!(text(response).await.unwrap(), "no");
+    assert_eq!(served.await.unwrap().unwrap_or_default(), b"", "the connection ends without the body");
+}
+
+/// A WSUS server that is one connection and nothing more.
+fn raw_wsus() -> (World, oneshot::Receiver<DuplexStream>) {
+    let mut world = World::new();
+    world.upstream("wsus", Kind::Origin, URL);
+    let at: SocketAddr = WSUS.parse().unwrap();
+    world.net.name("wsus.corp", &[at.ip()]);
+    let (sender, server) = oneshot::channel();
+    let sender = Mutex::new(Some(sender));
+    world.net.serve(at, move |stream| _ = sender.lock().unwrap().take().map(|sender| sender.send(stream)));
+    (world, server)
 }
 
 #[tokio::test(start_paused = true)]

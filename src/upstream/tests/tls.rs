@@ -11,13 +11,13 @@ use super::*;
 use crate::upstream::dial::Fault;
 
 /// A certificate authority, its certificate as a PEM file.
-struct Authority {
+pub(super) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
-    file: std::path::PathBuf,
+    pub(super) file: std::path::PathBuf,
 }
 
 impl Authority {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -27,7 +27,7 @@ impl Authority {
     }
 
     /// What a server with a certificate for `host` accepts connections with.
-    fn acceptor(&self, host: &str) -> TlsAcceptor {
+    pub(super) fn acceptor(&self, host: &str) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::new(vec![host.to_owned()]).unwrap().signed_by(&key, &self.issuer).unwrap();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
