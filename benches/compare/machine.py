@@ -1,0 +1,42 @@
+"""What is measured on and with: the machine, the date, the versions."""
+
+import os
+import platform
+import re
+import subprocess
+import time
+from pathlib import Path
+
+from process import read
+
+COMMANDS = {
+    "nginx": ["nginx", "-v"],
+    "Varnish": ["varnishd", "-V"],
+    "Traffic Server": ["traffic_server", "-V"],
+    "Squid": ["squid", "-v"],
+    "wrk": ["wrk", "-v"],
+}
+
+
+def facts():
+    memory = int(re.search(r"MemTotal:\s+(\d+)", read("/proc/meminfo"))[1]) / (1 << 20)
+    model = re.search(r"model name\s*: (.*)", read("/proc/cpuinfo"))
+    system = re.search(r'PRETTY_NAME="(.*)"', read("/etc/os-release"))
+    virtual = " (virtual machine)" if "hypervisor" in read("/proc/cpuinfo") else ""
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": f"{os.cpu_count()} × {model[1] if model else platform.machine()}{virtual}, {memory:.0f} GiB, Linux {platform.release()}, {system[1] if system else ''}",
+        "versions": {name: version(command) for name, command in COMMANDS.items()} | {"weir": weir()},
+    }
+
+
+def version(command):
+    done = subprocess.run(command, capture_output=True, text=True)
+    found = re.search(r"\d+\.\d+(\.\d+)*", done.stdout + done.stderr)
+    return found[0] if found else "?"
+
+
+def weir():
+    root = Path(__file__).parent
+    done = subprocess.run(["git", "-C", root, "describe", "--always", "--dirty", "--abbrev=9"], capture_output=True, text=True)
+    return f"{version([os.environ['WEIR'], '--version'])} ({done.stdout.strip() or 'no revision'})"

@@ -1,0 +1,109 @@
+"""Hits: content that every server has, in memory or in the page cache."""
+
+import time
+from random import Random
+
+import origin
+from case import ALL, ALL_TLS, FAST, Case
+from generate import wrk
+from goals import Bound, Ratio
+from measure import right_bytes, warm
+from rivals import TrafficServer, Varnish
+from servers import Nginx, NginxBuffers, Weir
+
+MICROSECONDS = " µs"
+
+
+class Hits(Case):
+    """As many hits of one object as go."""
+
+    def __init__(self, key, title, name, connections, goals, servers=ALL, tls=False, fields=()):
+        self.key, self.title, self.goals, self.servers = key, title, goals, servers
+        self.name, self.connections, self.tls, self.fields = name, connections, tls, fields
+        self.small = origin.SIZES[name] <= 64 << 10
+        self.path = f"/{name}"
+
+    def begin(self, shop):
+        shop.origin.provide(self.name)
+        self.expected = origin.expected(shop.origin, self.path)
+
+    def ready(self, shop, server):
+        warm(shop, server, self.path, self.expected, self.tls)
+        wrk(server, self.path, self.connections, 1, tls=self.tls)
+
+    def sample(self, shop, server, turn):
+        return wrk(server, self.path, self.connections, shop.seconds, tls=self.tls, fields=self.fields)
+
+    def finish(self, shop, server):
+        right_bytes(server, self.path, self.expected, self.tls)
+
+
+class Ranges(Hits):
+    """Random ranges of 1 MiB of one large object."""
+
+    CHECKED = 20
+
+    def ready(self, shop, server):
+        warm(shop, server, self.path, self.expected)
+        random = Random(1)
+        for _ in range(self.CHECKED):
+            offset = random.randrange(len(self.expected) - origin.MIB)
+            right_bytes(server, self.path, self.expected, span=(offset, offset + origin.MIB))
+
+    def sample(self, shop, server, turn):
+        settings = {"COMPARE_LENGTH": len(self.expected), "COMPARE_PIECE": origin.MIB}
+        return wrk(server, self.path, self.connections, shop.seconds, script="ranges", settings=settings)
+
+
+class SlowReaders(Case):
+    """Small hits alone, and then while 2,000 clients take 10 KB a second each of a large hit."""
+
+    key = "slow_readers"
+    title = "2,000 slow readers (10 KB/s of a 100 MiB hit) while 1 KiB hits run, 64 connections"
+    goals = (
+        Ratio("rate", 1.2),
+        Bound("undisturbed_share", 0.85, "", least=True),
+        Bound("memory_growth", 32, " MB", scale=1e-6),
+    )
+    shows = ("rate", "undisturbed_share", "p99", "memory_growth", "starved")
+    servers = (Nginx, NginxBuffers, Varnish, TrafficServer, Weir)
+    READERS, RATE = 2000, 10_000
+    #: Seconds until the kernel's buffers are full, and the readers are slow indeed.
+    FILLING = 5
+
+    def begin(self, shop):
+        self.contents = {}
+        for name in ("1k", "100m"):
+            shop.origin.provide(name)
+            self.contents[f"/{name}"] = origin.expected(shop.origin, f"/{name}")
+
+    def ready(self, shop, server):
+        for path, expected in self.contents.items():
+            warm(shop, server, path, expected)
+
+    def sample(self, shop, server, turn):
+        alone = wrk(server, "/1k", 64, shop.seconds)
+        before = server.process.memory()
+        words = {"path": "/100m", "clients": self.READERS, "rate": self.RATE, "seconds": self.FILLING + shop.seconds + 1}
+        with shop.helper.beside("slow", server, ready="ready", **words) as readers:
+            time.sleep(self.FILLING)
+            figures = wrk(server, "/1k", 64, shop.seconds)
+            growth = server.process.memory() - before
+            starved = readers()["starved"]
+        # The CPU time of the sample is that of both runs and the readers: per request it would mean nothing.
+        del figures["bytes"], figures["requests"]
+        return figures | {"undisturbed_share": figures["rate"] / alone["rate"], "memory_growth": growth, "starved": starved}
+
+
+CASES = (
+    Hits("hit_1k", "1 KiB hits, keep-alive, 64 connections", "1k", 64, (Ratio("rate", 1.25), Bound("cpu_us_per_request", 9, MICROSECONDS))),
+    Hits("hit_64k", "64 KiB hits, 64 connections", "64k", 64, (Ratio("rate", 1.1),)),
+    Hits("hit_1m", "1 MiB hits, 16 connections", "1m", 16, (Ratio("bytes_per_second", 1.05),)),
+    Ranges("range_1m", "random 1 MiB ranges of a 1 GiB object, 16 connections", "1g", 16, (Ratio("bytes_per_second", 1.1),), FAST),
+    Hits("hit_100m", "100 MiB objects, 4 connections", "100m", 4, (Ratio("bytes_per_second", 1.1),), FAST),
+    Hits("tls_1k", "TLS 1.3: 1 KiB hits, 64 connections", "1k", 64, (Ratio("rate", 1.0),), ALL_TLS, tls=True),
+    Hits("tls_64k", "TLS 1.3: 64 KiB hits, 64 connections", "64k", 64, (Ratio("rate", 1.3),), ALL_TLS, tls=True),
+    Hits("tls_1m", "TLS 1.3: 1 MiB hits, 16 connections", "1m", 16, (Ratio("bytes_per_second", 1.2),), ALL_TLS, tls=True),
+    Hits("connect_1k", "new connection per request, 1 KiB, 64 connections", "1k", 64, (Ratio("rate", 1.1),), fields=("Connection: close",)),
+    SlowReaders(),
+)
