@@ -207,10 +207,10 @@ class NginxThreads(Nginx):
 
 
 class NginxSlices(Nginx):
-    """1 MiB slices: the only way in which nginx shares ranges of what it does not have yet."""
+    """1 MiB slices: the only way in which nginx shares ranges of what it does not have yet. With sendfile: every slice of a request keeps
+    its output buffers until the request ends, which took 22 GB for 200 clients."""
 
     name = "nginx-slices"
-    sending = "sendfile off; output_buffers 2 512k;"
     location = "slice 1m; proxy_cache_key $uri$slice_range; proxy_set_header Range $slice_range;"
 
 
