@@ -1,6 +1,7 @@
 //! Bad clients: malformed and hostile requests each get their answer, nobody else notices, and weir serves as before.
 
 mod slow;
+mod smuggling;
 mod table;
 
 use std::net::SocketAddr;
