@@ -8,7 +8,7 @@ use http::{
     uri::Scheme,
 };
 
-use crate::semantics::list;
+use crate::semantics::{facts::single, list};
 
 /// Why a message is refused: a request with 400 and the connection closed, a response with 502.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,7 +60,11 @@ pub fn request(version: Version, method: &Method, target: &Uri, fields: &HeaderM
 
 /// Judges the head of a response.
 pub fn response(status: StatusCode, fields: &HeaderMap) -> Result<(), Ambiguity> {
-    let length = framing(fields)?;
+    let length = match is_unregistered_coding(fields) {
+        true if content_length(fields)?.is_some() => return Err(Ambiguity::BothFramings),
+        true => None,
+        false => framing(fields)?,
+    };
     let is_bodyless = status.is_informational() || status == StatusCode::NO_CONTENT;
     // A 204 that says its length is 0 breaks a rule, but nobody can misread it.
     if is_bodyless && (fields.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length > 0)) {
@@ -95,6 +99,16 @@ fn framing(fields: &HeaderMap) -> Result<Option<u64>, Ambiguity> {
         return Err(Ambiguity::TransferCoding);
     }
     if length.is_some() { Err(Ambiguity::BothFramings) } else { Ok(None) }
+}
+
+/// Whether the one transfer coding of a response is a word that no registry has, and nobody takes for one that it has. Such a body ends with its
+/// connection for every reader (RFC 9112 §6.3, item 4), and its bytes are what they are; the word goes with the other
+/// hop-by-hop fields. Known codings beside a final chunked one would change the bytes, and look-alikes are read in two ways: those stay refused.
+fn is_unregistered_coding(fields: &HeaderMap) -> bool {
+    let Some(coding) = single(fields, &TRANSFER_ENCODING) else { return false };
+    let coding = coding.as_bytes().to_ascii_lowercase();
+    let resembles = |known: &&[u8]| coding.windows(known.len()).any(|part| part == *known);
+    list::is_token(&coding) && !KNOWN_CODINGS.iter().any(resembles)
 }
 
 /// RFC 9112 §3.2: authority form for `CONNECT` alone, asterisk form for `OPTIONS` alone.
@@ -151,6 +165,9 @@ fn host_and_port(host: &[u8]) -> Option<(&[u8], Option<u16>)> {
     };
     (is_valid && !name.is_empty()).then_some((name, port))
 }
+
+/// What the names of the registered transfer codings (RFC 9112 §7, and the old `identity`) have in them.
+const KNOWN_CODINGS: [&[u8]; 5] = [b"chunk", b"compress", b"deflate", b"gzip", b"identity"];
 
 #[cfg(test)]
 mod tests {
@@ -230,5 +247,34 @@ mod tests {
         assert_eq!(judge(103, &[("transfer-encoding", "chunked")]), Some(Ambiguity::Bodyless));
         assert_eq!(judge(200, &[("content-length", "5"), ("content-length", "7")]), Some(Ambiguity::ContentLength));
         assert_eq!(judge(200, &[("content-length", "5"), ("transfer-encoding", "chunked")]), Some(Ambiguity::BothFramings));
+        assert_eq!(judge(200, &[("content-length", "5"), ("transfer-encoding", "sorcery")]), Some(Ambiguity::BothFramings));
+        assert_eq!(judge(204, &[("transfer-encoding", "sorcery")]), Some(Ambiguity::Bodyless));
+    }
+
+    #[test]
+    fn a_transfer_coding_of_a_response_is_chunked_or_a_word_that_means_nothing() {
+        let judge = |codings: &[&str]| {
+            let lines: Vec<_> = codings.iter().map(|coding| ("transfer-encoding", *coding)).collect();
+            response(StatusCode::OK, &fields(&lines)).err()
+        };
+        for fine in ["chunked", "Chunked", "sorcery", "x-sorcery"] {
+            assert_eq!(judge(&[fine]), None, "{fine}");
+        }
+        for (codings, name) in [
+            (&["gzip"][..], "would change the bytes"),
+            (&["gzip, chunked"], "would change the bytes"),
+            (&["X-GZIP"], "an alias"),
+            (&["identity"], "once registered"),
+            (&["xchunked"], "looks like chunked"),
+            (&["chunked;a=b"], "looks like chunked"),
+            (&["chunks"], "looks like chunked"),
+            (&["sorcery, witchcraft"], "several"),
+            (&["sorcery", "sorcery"], "several"),
+            (&["sorcery", "chunked"], "several"),
+            (&["sor cery"], "no token"),
+            (&[""], "empty"),
+        ] {
+            assert_eq!(judge(codings), Some(Ambiguity::TransferCoding), "{codings:?}: {name}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use http::{
     HeaderMap, HeaderName, Method, StatusCode, Uri,
-    header::{CONTENT_LOCATION, LOCATION},
+    header::{AUTHORIZATION, CONTENT_LOCATION, COOKIE, LOCATION},
     uri::Scheme,
 };
 
@@ -24,12 +24,20 @@ pub fn invalidated(method: &Method, target: &Uri, status: StatusCode, response: 
     uris
 }
 
+/// Whether a response that is not stored itself shows that what is stored for the same GET is outdated: the resource is something else now,
+/// or gone. RFC 9111 §4.3.3 lets a full response replace what is stored; where it may not be kept, the stored one must at least
+/// not outlive it as a stale answer. Errors prove nothing, and what somebody gets by credentials or cookies proves nothing to others.
+pub fn is_superseded(request: &HeaderMap, status: StatusCode) -> bool {
+    let is_personal = request.contains_key(AUTHORIZATION) || request.contains_key(COOKIE);
+    !is_personal && matches!(status.as_u16(), 200 | 203 | 204 | 404 | 410)
+}
+
 /// RFC 9110 §9.2.1 and the registry of methods. A method we do not know may be unsafe.
 fn is_safe(method: &Method) -> bool {
     matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PROPFIND" | "REPORT" | "SEARCH" | "QUERY" | "CONNECT")
 }
 
-fn named(response: &HeaderMap, name: &HeaderName, target: &Uri) -> Option<Uri> {
+pub(super) fn named(response: &HeaderMap, name: &HeaderName, target: &Uri) -> Option<Uri> {
     resolve(target, single(response, name)?.to_str().ok()?)
 }
 
@@ -118,6 +126,17 @@ mod tests {
         for method in ["GET", "HEAD", "OPTIONS", "TRACE", "PROPFIND"] {
             assert!(after(method, 200, &[]).is_empty(), "{method}");
         }
+    }
+
+    #[test]
+    fn a_full_answer_or_its_absence_supersedes_what_is_stored_and_an_error_does_not() {
+        let superseded =
+            |status: u16, request: &[(&str, &str)]| is_superseded(&fields(request), StatusCode::from_u16(status).unwrap());
+        for (status, expected) in [(200, true), (203, true), (404, true), (410, true), (206, false), (302, false), (401, false)] {
+            assert_eq!(superseded(status, &[]), expected, "{status}");
+        }
+        assert!(!superseded(403, &[]) && !superseded(429, &[]) && !superseded(500, &[]) && !superseded(503, &[]));
+        assert!(!superseded(200, &[("cookie", "a=b")]) && !superseded(404, &[("authorization", "x")]), "one client's own answer");
     }
 
     #[test]

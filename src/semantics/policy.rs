@@ -20,6 +20,9 @@ pub struct Policy {
     /// Responses with `Set-Cookie` are stored. RFC 9111 §7.3 leaves this to the origin's directives, so it is on;
     /// doors whose requests carry no cookies turn it off.
     pub store_set_cookie: bool,
+    /// Responses that end with their connection are stored if they say how long they are fresh. Their end cannot be told from a cut by
+    /// anything but a broken connection (RFC 9112 §8).
+    pub close_delimited: bool,
     /// `CDN-Cache-Control` decides before `Cache-Control` (RFC 9213).
     pub targeted: bool,
 }
@@ -75,11 +78,12 @@ impl Policy {
         stale_max: Duration::from_secs(7 * DAY.as_secs()),
         errors: Errors::Heuristic,
         store_set_cookie: true,
+        close_delimited: true,
         targeted: true,
     };
 
-    /// For doors that fetch content for everybody (`delivery`, `transparent`): no errors, no cookies.
-    pub const CONTENT: Self = Self { errors: Errors::Never, store_set_cookie: false, ..Self::HTTP };
+    /// For doors that fetch content for everybody (`delivery`, `transparent`): no errors, no cookies, nothing that may have been cut.
+    pub const CONTENT: Self = Self { errors: Errors::Never, store_set_cookie: false, close_delimited: false, ..Self::HTTP };
 
     /// The same, for names whose content never changes: fresh for 7 days until their digest is known to match.
     pub const VERSIONED: Self = Self { lifetime: LifetimeRule::AtLeast(Duration::from_secs(7 * DAY.as_secs())), ..Self::CONTENT };

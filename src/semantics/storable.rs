@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use http::{
-    HeaderMap, Method, StatusCode,
-    header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, EXPIRES, LAST_MODIFIED, SET_COOKIE, TRANSFER_ENCODING},
+    HeaderMap, Method, StatusCode, Uri,
+    header::{
+        AUTHORIZATION, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_TYPE, EXPIRES, LAST_MODIFIED, SET_COOKIE, TRANSFER_ENCODING,
+    },
 };
 
 use crate::semantics::{
     cache_control::{RequestDirectives, ResponseDirectives},
     facts::single,
-    fields, head, multipart,
+    fields, head, invalidation, multipart,
     policy::{Errors, LifetimeRule, Policy},
     range::ContentRange,
     validator::ETag,
@@ -74,10 +76,43 @@ pub fn storable(
     response: &HeaderMap,
     policy: &Policy,
 ) -> Result<Storing, NotStorable> {
-    let directives = ResponseDirectives::of(response, policy.targeted);
     if *method != Method::GET {
         return Err(NotStorable::Method);
     }
+    content(request, status, response, policy)
+}
+
+/// The same for a response to `POST`. It may answer a later GET of `target` (in absolute form) if it says that this is what it is, by a
+/// `Content-Location` with the same URI, and for how long (RFC 9110 §9.3.3).
+pub fn storable_post(
+    target: &Uri,
+    request: &HeaderMap,
+    status: StatusCode,
+    response: &HeaderMap,
+    policy: &Policy,
+) -> Result<Storing, NotStorable> {
+    let is_of_target = invalidation::named(response, &CONTENT_LOCATION, target).is_some_and(|named| named == *target);
+    if status != StatusCode::OK || !is_of_target || !is_explicit(response, policy) {
+        return Err(NotStorable::Method);
+    }
+    content(request, status, response, policy)
+}
+
+/// Whether the response itself says how long it is fresh (RFC 9111 §4.2.1), be it not at all.
+pub fn is_explicit(response: &HeaderMap, policy: &Policy) -> bool {
+    says_lifetime(response, &ResponseDirectives::of(response, policy.targeted))
+}
+
+/// Whether a stored response may stay, now that a validation has updated its fields: one that has become private or `no-store` answers
+/// nobody but who asked.
+pub fn may_stay(updated: &HeaderMap, policy: &Policy) -> bool {
+    let directives = ResponseDirectives::of(updated, policy.targeted);
+    !(directives.private.is_everything() || (directives.no_store && !directives.must_understand))
+}
+
+/// Whether the response to a GET, or to what stands for one, may be stored.
+fn content(request: &HeaderMap, status: StatusCode, response: &HeaderMap, policy: &Policy) -> Result<Storing, NotStorable> {
+    let directives = ResponseDirectives::of(response, policy.targeted);
     if NEVER_STORED.contains(&status.as_u16()) || !(200..600).contains(&status.as_u16()) {
         return Err(NotStorable::Status);
     }
@@ -118,8 +153,7 @@ fn freshness_enough(
     directives: &ResponseDirectives,
     policy: &Policy,
 ) -> Result<(), NotStorable> {
-    let expires = response.contains_key(EXPIRES) && !directives.targeted;
-    let explicit = directives.s_maxage.is_some() || directives.max_age.is_some() || expires;
+    let explicit = says_lifetime(response, directives);
     let guessable = directives.public || is_heuristically_cacheable(status);
     let is_error = status.is_client_error() || status.is_server_error();
     let granted = matches!(policy.rule(status), LifetimeRule::AtLeast(_) | LifetimeRule::Forever);
@@ -137,6 +171,11 @@ fn freshness_enough(
         explicit || (guessable && validator)
     };
     if granted || (is_kept && useful) { Ok(()) } else { Err(NotStorable::NoFreshness) }
+}
+
+fn says_lifetime(response: &HeaderMap, directives: &ResponseDirectives) -> bool {
+    let expires = response.contains_key(EXPIRES) && !directives.targeted;
+    directives.s_maxage.is_some() || directives.max_age.is_some() || expires
 }
 
 /// RFC 9111 §3.3: a 206 is stored only with a `Content-Range` that is certain and fits the length, or as a multipart.
@@ -285,6 +324,33 @@ mod tests {
                 storable(&method, &HeaderMap::new(), StatusCode::OK, &fields(&[("cache-control", "max-age=60")]), &Policy::HTTP);
             assert_eq!(verdict, Err(NotStorable::Method), "{method}");
         }
+    }
+
+    #[test]
+    fn a_response_to_post_is_stored_only_as_what_a_get_of_its_url_would_get() {
+        let target: Uri = "http://a.example/x?y".parse().unwrap();
+        let post = |status: u16, location, cache_control| {
+            let response = fields(&[("content-location", location), ("cache-control", cache_control), LM]);
+            storable_post(&target, &HeaderMap::new(), StatusCode::from_u16(status).unwrap(), &response, &Policy::HTTP)
+        };
+        for location in ["http://a.example/x?y", "/x?y", "?y", "//A.example/x?y", "./x?y"] {
+            assert_eq!(post(200, location, "max-age=60"), Ok(Storing::Whole), "{location}");
+        }
+        for location in ["/x", "/X?y", "http://b.example/x?y", "https://a.example/x?y", ""] {
+            let expected = if location.is_empty() { Ok(Storing::Whole) } else { Err(NotStorable::Method) };
+            assert_eq!(post(200, location, "max-age=60"), expected, "{location}");
+        }
+        assert_eq!(post(200, "/x?y", "public"), Err(NotStorable::Method), "nothing is guessed about a POST");
+        assert_eq!(post(201, "/x?y", "max-age=60"), Err(NotStorable::Method));
+        assert_eq!(post(200, "/x?y", "max-age=60, no-store"), Err(NotStorable::NoStore));
+        assert_eq!(post(200, "/x?y", "max-age=60, private"), Err(NotStorable::Private));
+    }
+
+    #[test]
+    fn what_became_private_may_not_stay() {
+        let stays = |value| may_stay(&fields(&[("cache-control", value)]), &Policy::HTTP);
+        assert!(stays("max-age=60") && stays("no-cache") && stays("private=\"a\"") && stays("no-store, must-understand"));
+        assert!(!stays("private") && !stays("no-store"));
     }
 
     #[test]

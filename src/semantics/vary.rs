@@ -59,6 +59,18 @@ pub fn matches(variant: &Variant<'_>, request: &HeaderMap) -> bool {
     })
 }
 
+/// Makes a request select the stored response again, at the origin as here: where the presented request says the same in other words, or
+/// prefers what was stored, the nominated fields become those that the response was selected by (RFC 9111 §4.1).
+pub fn reselect(selecting: &[Selecting], request: &mut HeaderMap) {
+    for (name, stored) in selecting.iter().filter(|(name, stored)| !is_never(name, stored.as_ref())) {
+        if normalised(name, request) == *stored {
+            continue;
+        }
+        request.remove(name);
+        request.extend(stored.as_ref().map(|value| (name.clone(), value.clone())));
+    }
+}
+
 /// The stored response to use: of those that match, the one with the most recent `Date` (RFC 9111 §4.1).
 pub fn choose<'a, T>(candidates: impl IntoIterator<Item = (T, Variant<'a>)>, request: &HeaderMap) -> Option<T> {
     let matching = candidates.into_iter().filter(|(_, variant)| matches(variant, request));
@@ -167,6 +179,28 @@ mod tests {
         ] {
             assert_eq!(selects(&[("vary", vary)], &first, &second), expected, "{vary}: {first:?} {second:?}");
         }
+    }
+
+    #[test]
+    fn a_request_for_the_rest_of_a_variant_selects_that_variant() {
+        let response = fields(&[("vary", "accept-language, cookie, x"), ("content-language", "de")]);
+        let selecting = selecting(&response, &fields(&[("accept-language", "de"), ("x", "1, 2")]));
+        for (asked, expected) in [
+            // It was matched because it prefers what is stored; the origin must not choose again.
+            (
+                &[("accept-language", "de, en;q=0.5"), ("x", "1,2"), ("y", "z")][..],
+                &[("accept-language", "de"), ("x", "1,2"), ("y", "z")][..],
+            ),
+            (&[("accept-language", "DE"), ("x", "1"), ("x", "2")], &[("accept-language", "DE"), ("x", "1"), ("x", "2")]),
+            (&[("cookie", "a=b")], &[("accept-language", "de"), ("x", "1,2")]),
+        ] {
+            let mut request = fields(asked);
+            reselect(&selecting, &mut request);
+            assert_eq!(request, fields(expected), "{asked:?}");
+        }
+        let mut request = fields(&[("vary", "a")]);
+        reselect(&super::selecting(&fields(&[("vary", "*")]), &request), &mut request);
+        assert_eq!(request, fields(&[("vary", "a")]));
     }
 
     #[test]
