@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use http::StatusCode;
 use tokio::{sync::watch, time::Instant};
 
 use super::{Error, Found};
@@ -29,6 +30,8 @@ pub(super) enum Landed {
     NotShared {
         lone: bool,
     },
+    /// The origin answered with an error of its own (5xx) that is not stored: who has something stale may use it, the others go by themselves.
+    Refused(StatusCode),
     Failed(Error),
 }
 
@@ -75,9 +78,20 @@ impl Flights {
         if table.running.len() >= FLIGHTS_MAX {
             return Boarding::Alone;
         }
+        Boarding::Lead(self.take_off(&mut table, key))
+    }
+
+    /// A flight that nobody waits for: `None` when one is under way.
+    pub(super) fn lead(self: &Arc<Self>, key: KeyHash) -> Option<Leader> {
+        let mut table = self.table.lock().expect("no panic while the table of flights is held");
+        let is_free = !table.running.contains_key(&key) && table.running.len() < FLIGHTS_MAX;
+        is_free.then(|| self.take_off(&mut table, key))
+    }
+
+    fn take_off(self: &Arc<Self>, table: &mut Table, key: KeyHash) -> Leader {
         let (landed, flight) = watch::channel(None);
         table.running.insert(key, flight);
-        Boarding::Lead(Leader { flights: self.clone(), key, landed })
+        Leader { flights: self.clone(), key, landed }
     }
 }
 
@@ -135,6 +149,16 @@ mod tests {
         leader.land(Landed::Failed(Error::Stalled));
         assert!(matches!(landing(flight).await, Landed::Failed(Error::Stalled)));
         assert!(matches!(flights.board(KEY, true, now), Boarding::Lead(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_refresh_flies_at_a_time_and_keys_that_are_not_shared_are_refreshed_too() {
+        let flights = Arc::new(Flights::default());
+        let leader = flights.lead(KEY).expect("nobody else is there");
+        assert!(flights.lead(KEY).is_none());
+        leader.land(Landed::NotShared { lone: true });
+        assert!(matches!(flights.board(KEY, true, Instant::now()), Boarding::Alone));
+        assert!(flights.lead(KEY).is_some());
     }
 
     #[tokio::test]

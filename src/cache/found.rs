@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
 use super::{
     Body, Hub, Wanted,
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     piece::ByteRange,
-    semantics::{Facts, vary},
+    semantics::{Facts, range::RangeSet, vary},
     store::Blob,
 };
 
@@ -80,13 +80,13 @@ impl Found {
 
     /// Whether this response answers another request, too: same key, same selecting fields (RFC 9111 §4.1).
     pub(super) fn fits(&self, want: &Wanted) -> bool {
-        self.known.object.meta.key == want.key && vary::matches(&self.known.variant(), &want.fields)
+        self.known.object.meta.key == want.key && vary::matches(&self.known.variant(), want.presented())
     }
 
     /// The same for a request that joined the one that asked.
     pub(super) fn joined(mut self, want: &Wanted) -> Self {
         self.client = want.client;
-        self.status = CacheStatus::new(How::Collapsed);
+        self.status = CacheStatus { ttl: self.status.ttl, ..CacheStatus::new(How::Collapsed) };
         self
     }
 
@@ -123,7 +123,9 @@ impl Found {
     /// Says in the status whether `ranges` of the content (all of it when empty) can be read without asking upstream for more.
     pub fn look_at(&mut self, ranges: &[ByteRange]) {
         let Place::Content(content) = &self.bytes else { return };
-        if !matches!(self.status.how, How::Hit | How::Stale | How::Revalidated) || content.is_complete() {
+        if !matches!(self.status.how, How::Hit | How::Stale | How::StaleOnError | How::Revalidated | How::RevalidatedOnDemand)
+            || content.is_complete()
+        {
             return;
         }
         let whole = content.len().and_then(|len| ByteRange::new(0, len));
@@ -133,6 +135,21 @@ impl Found {
             let coming = ranges.iter().all(|range| content.covers(*range));
             self.status.how = if coming { How::Collapsed } else { How::Partial };
         }
+    }
+
+    /// Whether bytes that `want` asks for are not here and would have to be fetched.
+    pub(super) fn lacks(&self, want: &Wanted) -> bool {
+        let Place::Content(content) = &self.bytes else { return false };
+        if want.method == Method::HEAD || content.is_complete() {
+            return false;
+        }
+        let Some(len) = content.len() else { return true };
+        let asked = match RangeSet::of(&want.fields, want.lines) {
+            Some(RangeSet::One(spec)) => spec.resolve(len),
+            // Of several ranges it must be all of the content, too: who asks so asks rarely.
+            Some(RangeSet::Many(_) | RangeSet::Excessive) | None => ByteRange::new(0, len),
+        };
+        asked.is_some_and(|asked| !content.covers(asked))
     }
 
     /// All of the content.

@@ -2,30 +2,24 @@
 
 use std::{fmt::Write, sync::Arc, time::SystemTime};
 
-use http::{HeaderMap, Method, Response};
-use tokio::{sync::oneshot, time::Instant};
+use http::{HeaderMap, Method, StatusCode};
+use tokio::time::Instant;
 
 use super::{
-    Answer, CacheStatus, Error, Found, How, Hub, Known, Wanted, ask,
-    bounds::Place,
-    content::Content,
-    fill::{self, Started},
-    flight::{self, Boarding, Landed, Leader},
-    judge::{self, Arrived, AskedRange, Judgement, Storable, Why},
+    Answer, CacheStatus, Error, Found, How, Hub, Known, Wanted,
+    flight::{self, Boarding, Landed},
+    send::{self, Outcome, Relayed, Stored},
 };
 use crate::{
     key::KeyHash,
-    metrics::StatusClass,
     object::{Object, Trust},
     semantics::{
         Freshness, Policy,
         cache_control::RequestDirectives,
-        fields,
-        freshness::freshness,
+        freshness::{Demand, freshness},
         storable::{Sharing, sharing},
         vary,
     },
-    upstream::{self, Fetched},
 };
 
 /// See [`super::Cache::get`].
@@ -40,6 +34,10 @@ pub(super) async fn get(hub: &Arc<Hub>, want: &Arc<Wanted>, now: SystemTime) -> 
 
 /// What answers without waiting for anything, be it a disk: nearly every request ends here.
 fn hit_now(hub: &Arc<Hub>, want: &Arc<Wanted>, request: &RequestDirectives, now: SystemTime) -> Option<Found> {
+    if request.only_if_cached {
+        // Whether all that is asked for is here must be looked at first.
+        return None;
+    }
     let objects = hub.store.lookup_now(want.key.hash())?;
     let Chosen::Known(known) = choose(hub, want, &objects) else { return None };
     let verdict = freshness(&known.facts, request, policy(want, &known), now);
@@ -51,26 +49,29 @@ async fn ask_or_join(hub: &Arc<Hub>, want: &Arc<Wanted>, request: &RequestDirect
     let mut alone = sharing == Sharing::Alone;
     let mut flown = want.key.hash();
     for _ in 0..TURNS_MAX {
-        let looked = look_up(hub, want, request, now).await;
-        let (stored, how) = match looked {
+        let (stored, how) = match look_up(hub, want, request, now).await {
             Looked::Absent(how) => (None, how),
             Looked::OtherVariants(variant) => {
                 flown = variant;
                 (None, How::VaryMiss)
             }
             Looked::Stored(found, freshness) => match at_once(&freshness) {
+                // RFC 9111 §5.2.1.7: neither the rest of it nor its validation may be fetched for this request.
+                AtOnce::Yes | AtOnce::WithRefresh if request.only_if_cached => return cached(found, want),
                 AtOnce::Yes => return Ok(Answer::Found(found)),
                 AtOnce::WithRefresh => {
                     refresh(hub, want, &found);
                     return Ok(Answer::Found(found));
                 }
-                AtOnce::No => (Some((found, on_error(&freshness))), How::Replaced),
+                AtOnce::No => {
+                    let how = if is_demanded(&freshness) { How::Request } else { How::Replaced };
+                    (Some(Stale { may_answer: on_error(&freshness), found }), how)
+                }
             },
         };
         if request.only_if_cached {
             return Err(Error::OnlyIfCached);
         }
-        let how = if sharing == Sharing::Alone { How::Request } else { how };
         let leader = match alone {
             true => None,
             false => match hub.flights.board(flown, sharing == Sharing::Join, Instant::now()) {
@@ -82,6 +83,10 @@ async fn ask_or_join(hub: &Arc<Hub>, want: &Arc<Wanted>, request: &RequestDirect
                         Landed::Found(found) if found.fits(want) => return Ok(Answer::Found(found.joined(want))),
                         // Another variant, as it turned out: those who want ours fly together.
                         Landed::Found(found) if flown == want.key.hash() => flown = variant(want, found.fields()),
+                        Landed::Refused(code) => match stored {
+                            Some(stale) if stale.may_answer => return Ok(stale.after(code)),
+                            _ => alone = true,
+                        },
                         Landed::Found(_) | Landed::NotShared { .. } => alone = true,
                         Landed::Failed(error) => return stale_or(stored, error),
                     }
@@ -100,10 +105,9 @@ async fn ask_or_join(hub: &Arc<Hub>, want: &Arc<Wanted>, request: &RequestDirect
             },
             leader => leader,
         };
-        let known = stored.as_ref().map(|(found, _)| found.known().clone());
-        return match send(hub, want, known, how, leader).await {
+        return match send::send(hub, want, stored.as_ref().map(Stale::stored), how, leader).await {
             Ok(Outcome::Found(found)) => Ok(Answer::Found(found)),
-            Ok(Outcome::Relayed(relayed)) => relayed_or_stale(stored, relayed, how),
+            Ok(Outcome::Relayed(relayed)) => Ok(relayed_or_stale(stored, relayed, how)),
             Err(error) => stale_or(stored, error),
         };
     }
@@ -166,7 +170,7 @@ fn choose(hub: &Hub, want: &Wanted, objects: &[Arc<Object>]) -> Chosen {
     let Some(first) = known.next() else { return Chosen::Nothing };
     let others: Vec<Arc<Known>> = known.collect();
     let candidates = [&first].into_iter().chain(&others).map(|known| (known, known.variant()));
-    match vary::choose(candidates, &want.fields) {
+    match vary::choose(candidates, want.presented()) {
         Some(known) => Chosen::Known(known.clone()),
         None => Chosen::OtherVariants(variant(want, &first.object.meta.fields)),
     }
@@ -175,13 +179,14 @@ fn choose(hub: &Hub, want: &Wanted, objects: &[Arc<Object>]) -> Chosen {
 /// What the flights of one variant are found by, given what `Vary` says in another variant's response.
 fn variant(want: &Wanted, response: &HeaderMap) -> KeyHash {
     let mut text = want.key.text().to_owned();
-    for (name, value) in vary::selecting(response, &want.fields) {
+    for (name, value) in vary::selecting(response, want.presented()) {
         _ = write!(text, "\n{name}: {value:?}");
     }
     KeyHash::of(&text)
 }
 
-fn policy<'a>(want: &'a Wanted, known: &Known) -> &'a Policy {
+/// The policy for a stored response: another one once its content matched the digest that was declared for it.
+pub(super) fn policy<'a>(want: &'a Wanted, known: &Known) -> &'a Policy {
     match known.object.meta.trust {
         Trust::Verified(digest) if want.declared == Some(digest) => &want.verified_policy,
         _ => &want.policy,
@@ -205,6 +210,12 @@ fn at_once(freshness: &Freshness) -> AtOnce {
     }
 }
 
+/// Whether it is fresh, and only the request's own directives forbid its use (`fwd=request`, RFC 9211 §2.2).
+fn is_demanded(freshness: &Freshness) -> bool {
+    matches!(freshness, Freshness::MustValidate { why, ttl_secs, .. }
+        if *ttl_secs > 0 && matches!(why, Demand::RequestNoCache | Demand::RequestMaxAge | Demand::RequestMinFresh))
+}
+
 fn on_error(freshness: &Freshness) -> bool {
     match freshness {
         Freshness::Fresh { .. } => true,
@@ -213,10 +224,37 @@ fn on_error(freshness: &Freshness) -> bool {
     }
 }
 
+/// A stored response that must be validated first.
+struct Stale {
+    found: Found,
+    /// It may answer if that turns out to be impossible.
+    may_answer: bool,
+}
+
+impl Stale {
+    /// The answer after the origin answered with an error.
+    fn after(self, code: StatusCode) -> Answer {
+        let mut found = self.found;
+        found.status.how = How::StaleOnError;
+        found.status.fwd_status = Some(code);
+        Answer::Found(found)
+    }
+
+    fn stored(&self) -> Stored {
+        Stored { known: self.found.known().clone(), len: self.found.len(), may_answer: self.may_answer }
+    }
+}
+
+/// The stored response for a request that says `only-if-cached`, if all it asks for is here.
+fn cached(found: Found, want: &Wanted) -> Result<Answer, Error> {
+    if found.lacks(want) { Err(Error::OnlyIfCached) } else { Ok(Answer::Found(found)) }
+}
+
 /// RFC 9111 §4.2.4: a stale response where the origin cannot be asked, if nothing forbids it.
-fn stale_or(stored: Option<(Found, bool)>, error: Error) -> Result<Answer, Error> {
+fn stale_or(stored: Option<Stale>, error: Error) -> Result<Answer, Error> {
     match stored {
-        Some((mut found, true)) => {
+        Some(Stale { mut found, may_answer: true }) => {
+            found.status.how = How::StaleOnError;
             found.status.detail = Some(error.reason());
             Ok(Answer::Found(found))
         }
@@ -224,194 +262,25 @@ fn stale_or(stored: Option<(Found, bool)>, error: Error) -> Result<Answer, Error
     }
 }
 
-/// RFC 5861 §4: a 5xx counts as an origin that cannot be asked.
-fn relayed_or_stale(stored: Option<(Found, bool)>, relayed: Relayed, how: How) -> Result<Answer, Error> {
+/// RFC 5861 §4, RFC 9111 §4.3.3: a 5xx counts as an origin that cannot be asked.
+fn relayed_or_stale(stored: Option<Stale>, relayed: Relayed, how: How) -> Answer {
     let code = relayed.response.status();
-    if code.is_server_error()
-        && let Some((mut found, true)) = stored
-    {
-        found.status.fwd_status = Some(code);
-        return Ok(Answer::Found(found));
+    match stored {
+        Some(stale) if stale.may_answer && code.is_server_error() => stale.after(code),
+        _ => {
+            let status = CacheStatus { fwd_status: Some(code), detail: Some(relayed.why.as_str()), ..CacheStatus::new(how) };
+            Answer::Relayed { response: relayed.response, status }
+        }
     }
-    let status = CacheStatus { fwd_status: Some(code), detail: Some(relayed.why.as_str()), ..CacheStatus::new(how) };
-    Ok(Answer::Relayed { response: relayed.response, status })
 }
 
-/// Validates in the background what is being served stale; one at a time.
+/// Validates in the background what is being served stale; one at a time for each variant (RFC 5861 §3).
 fn refresh(hub: &Arc<Hub>, want: &Arc<Wanted>, found: &Found) {
-    if let Boarding::Lead(leader) = hub.flights.board(want.key.hash(), true, Instant::now()) {
-        let (hub, want, known) = (hub.clone(), want.clone(), found.known().clone());
-        tokio::spawn(async move { ask_and_land(&hub, &want, Some(known), How::Replaced, Some(leader)).await });
+    if let Some(leader) = hub.flights.lead(variant(want, found.fields())) {
+        let stored = Stored { known: found.known().clone(), len: found.len(), may_answer: true };
+        // Nobody waits for the outcome.
+        drop(send::launch(hub, want, Some(stored), How::Replaced, Some(leader)));
     }
-}
-
-/// A response for the client that caused it alone.
-struct Relayed {
-    response: Box<Response<upstream::Body>>,
-    why: Why,
-}
-
-enum Outcome {
-    Found(Found),
-    Relayed(Relayed),
-}
-
-/// Asks upstream in a task of its own, so that a client that leaves takes nothing away from those who joined.
-async fn send(
-    hub: &Arc<Hub>,
-    want: &Arc<Wanted>,
-    stored: Option<Arc<Known>>,
-    how: How,
-    leader: Option<Leader>,
-) -> Result<Outcome, Error> {
-    let (told, outcome) = oneshot::channel();
-    let (hub, want) = (hub.clone(), want.clone());
-    tokio::spawn(async move {
-        let stopping = hub.stopping();
-        tokio::select! {
-            // The client may be gone; then a relayed response has nobody to go to and is dropped.
-            outcome = ask_and_land(&hub, &want, stored, how, leader) => drop(told.send(outcome)),
-            () = stopping => {}
-        }
-    });
-    outcome.await.unwrap_or(Err(Error::Stopped))
-}
-
-async fn ask_and_land(
-    hub: &Arc<Hub>,
-    want: &Arc<Wanted>,
-    stored: Option<Arc<Known>>,
-    how: How,
-    leader: Option<Leader>,
-) -> Result<Outcome, Error> {
-    let outcome = ask_upstream(hub, want, stored, how).await;
-    if let Some(leader) = leader {
-        leader.land(match &outcome {
-            Ok(Outcome::Found(found)) => Landed::Found(found.clone()),
-            Ok(Outcome::Relayed(relayed)) => {
-                let code = relayed.response.status();
-                Landed::NotShared { lone: !code.is_client_error() && !code.is_server_error() }
-            }
-            Err(error) => Landed::Failed(error.clone()),
-        });
-    }
-    outcome
-}
-
-/// The first request of a fill, and what is made of its answer.
-async fn ask_upstream(hub: &Arc<Hub>, want: &Arc<Wanted>, stored: Option<Arc<Known>>, how: How) -> Result<Outcome, Error> {
-    let place = Arc::new(hub.bounds.enter(Some(want.client)).await.inspect_err(|error| {
-        if let Error::Busy { bound } = error {
-            hub.metrics.fills_refused.inc(bound);
-        }
-    })?);
-    let config = hub.config();
-    let mut range = ask::range(want, config.segment_len);
-    let is_barred = hub.mismatches.bars(want.key.hash());
-    loop {
-        let first = ask::first(want, stored.as_deref(), range);
-        let request_time = SystemTime::now();
-        let Fetched { response, source, upstream, moved } = hub.upstreams.fetch(first.ask).await?;
-        let response_time = SystemTime::now();
-        let code = response.status();
-        if first.conditional {
-            hub.metrics.revalidations[StatusClass::of(code.as_u16())].inc();
-        }
-        let judgement = {
-            let framing = response.body().framing();
-            let fields = response.headers();
-            let arrived = Arrived { status: code, fields, framing, source: &source, request_time, response_time };
-            judge::judge(want, first.range, first.conditional, &arrived, config.object_max)
-        };
-        let relay = |response, why| Ok(Outcome::Relayed(Relayed { response: Box::new(response), why }));
-        return match judgement {
-            Judgement::Confirmed => confirmed(hub, want, stored, &response, (request_time, response_time)).await,
-            Judgement::AskWhole if range != AskedRange::No => {
-                range = AskedRange::No;
-                continue;
-            }
-            Judgement::AskWhole => relay(response, Why::OtherRange),
-            Judgement::Relay(why) => relay(response, why),
-            Judgement::Misfit(error) => Err(error),
-            // A part of our choosing cannot be relayed.
-            Judgement::Store(_) if is_barred && matches!(range, AskedRange::Own(_)) => {
-                range = AskedRange::No;
-                continue;
-            }
-            Judgement::Store(_) if is_barred => relay(response, Why::Mismatch),
-            Judgement::Store(storable) => {
-                let fetched = Fetched { response, source, upstream, moved };
-                match admit(hub, want, storable, fetched, place.clone()).await {
-                    Ok(mut found) => {
-                        found.status = CacheStatus { fwd_status: Some(code), stored: true, ..CacheStatus::new(how) };
-                        Ok(Outcome::Found(found))
-                    }
-                    Err((fetched, why)) if range == AskedRange::No || matches!(range, AskedRange::Client(_)) => {
-                        relay(fetched.response, why)
-                    }
-                    // A part of our choosing cannot be relayed, and the store does not take it.
-                    Err(_) => {
-                        range = AskedRange::No;
-                        continue;
-                    }
-                }
-            }
-        };
-    }
-}
-
-/// RFC 9111 §4.3.4: the stored response is confirmed; its fields and times are updated.
-async fn confirmed(
-    hub: &Arc<Hub>,
-    want: &Arc<Wanted>,
-    stored: Option<Arc<Known>>,
-    response: &Response<upstream::Body>,
-    (request_time, response_time): (SystemTime, SystemTime),
-) -> Result<Outcome, Error> {
-    let known = stored.ok_or(Error::Unresumable)?;
-    let freshened = hub
-        .amend(&known.object, |meta| {
-            fields::update_stored(&mut meta.fields, response.headers());
-            meta.request_time = request_time;
-            meta.response_time = response_time;
-            meta.invalidated = false;
-        })
-        .await;
-    let known = freshened.map_or(known, |object| hub.known.of(&object, &want.policy));
-    let status = CacheStatus { fwd_status: Some(response.status()), ..CacheStatus::new(How::Revalidated) };
-    // It was open a moment ago; evicted since, it is fetched by the next request.
-    let found = Found::open(hub, known, want, status).await.ok_or(Error::Unresumable)?;
-    Ok(Outcome::Found(found))
-}
-
-/// Stores a response and starts the run that brings its bytes. Gives the response back when the store does not take it.
-async fn admit(
-    hub: &Arc<Hub>,
-    want: &Arc<Wanted>,
-    storable: Box<Storable>,
-    fetched: Fetched,
-    place: Arc<Place>,
-) -> Result<Found, (Fetched, Why)> {
-    let Storable { mut meta, start, end } = *storable;
-    let blob = match hub.store.create(meta.len).await {
-        Ok(blob) => blob,
-        Err(error) => {
-            tracing::debug!(key = %want.key, %error, "passing on without storing");
-            return Err((fetched, Why::Store("store")));
-        }
-    };
-    meta.blob = blob.id();
-    let object = hub.store.insert(meta);
-    let known = hub.known.of(&object, &want.policy);
-    let content = hub.meet(Content::new(hub.clone(), blob, &object, want));
-    content.moved(fetched.moved.clone());
-    if end == Some(start) {
-        content.ended_at(start);
-    } else {
-        let run = content.adopt(start, end);
-        fill::spawn(content.clone(), run, start, Some(Started { fetched, place, end }));
-    }
-    Ok(Found::new(known, content, want.client, CacheStatus::new(How::UriMiss)))
 }
 
 /// One for the key, one for the variant, then alone.

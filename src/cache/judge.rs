@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode, Uri, header};
 
 use super::{Error, Wanted};
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
         fields, head,
         range::{ContentRange, RangeSpec},
         storable,
+        storable::{is_explicit, storable_post},
         validator::Validator,
         vary,
     },
@@ -38,7 +39,7 @@ pub(super) enum Judgement {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Why {
     NotStorable(NotStorable),
-    /// Ends with its connection: a cut cannot be told from the end.
+    /// Ends with its connection, so that a cut may look like the end, and policy or the response wants no risk.
     CloseDelimited,
     /// Longer than what is stored at all.
     TooLarge,
@@ -52,6 +53,8 @@ pub(super) enum Why {
     Portal,
     /// Its content failed its digest twice lately.
     Mismatch,
+    /// An error of the origin (5xx), where something stale may answer instead.
+    Refused,
     /// The store cannot take it now.
     Store(&'static str),
 }
@@ -67,6 +70,7 @@ impl Why {
             Self::Multipart => "multipart",
             Self::Portal => "html-for-a-file",
             Self::Mismatch => "digest-mismatch",
+            Self::Refused => "refused",
             Self::Store(reason) => reason,
         }
     }
@@ -132,6 +136,17 @@ fn is_part_of(spec: RangeSpec, arrived: &Arrived<'_>) -> bool {
     is_framed_so && is_asked_for
 }
 
+/// Judges a response to a POST to `target` that is to answer the GET `want` from now on; nobody asked for a range or set a condition.
+pub(super) fn judge_post(want: &Wanted, target: &Uri, arrived: &Arrived<'_>, object_max: u64) -> Judgement {
+    if head::response(arrived.status, arrived.fields).is_err() {
+        return Judgement::Misfit(Error::Ambiguous);
+    }
+    match storable_post(target, &want.fields, arrived.status, arrived.fields, &want.policy) {
+        Ok(_) => whole(want, arrived, object_max),
+        Err(reason) => relay(reason),
+    }
+}
+
 fn of_response(want: &Wanted, asked: AskedRange, conditional: bool, arrived: &Arrived<'_>, object_max: u64) -> Judgement {
     if conditional && arrived.status == StatusCode::NOT_MODIFIED {
         return Judgement::Confirmed;
@@ -166,9 +181,11 @@ fn relay(reason: NotStorable) -> Judgement {
 
 fn whole(want: &Wanted, arrived: &Arrived<'_>, object_max: u64) -> Judgement {
     let len = match arrived.framing {
-        Framing::Close => return Judgement::Relay(Why::CloseDelimited),
         Framing::Length(len) => Some(len),
-        Framing::Chunked | Framing::Stream => None,
+        Framing::Close if !want.policy.close_delimited || !is_explicit(arrived.fields, &want.policy) => {
+            return Judgement::Relay(Why::CloseDelimited);
+        }
+        Framing::Close | Framing::Chunked | Framing::Stream => None,
     };
     if len.is_some_and(|len| len > object_max) {
         return Judgement::Relay(Why::TooLarge);
@@ -212,7 +229,7 @@ fn meta(want: &Wanted, arrived: &Arrived<'_>, len: Option<u64>) -> ObjectMeta {
     stored.remove(header::CONTENT_LENGTH);
     ObjectMeta {
         key: want.key.clone(),
-        selecting: vary::selecting(arrived.fields, &want.fields),
+        selecting: vary::selecting(arrived.fields, want.presented()),
         // A part is stored as what it is part of (RFC 9111 §3.3).
         status: if arrived.status == StatusCode::PARTIAL_CONTENT { StatusCode::OK } else { arrived.status },
         fields: stored,

@@ -17,18 +17,20 @@ mod get;
 mod judge;
 mod known;
 mod plan;
+mod send;
 pub mod status;
+mod update;
 mod verify;
 
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::{Arc, Mutex, Weak},
+    sync::{Arc, LazyLock, Mutex, Weak},
     time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwap;
-use http::{HeaderMap, Method, Response, Version};
+use http::{HeaderMap, Method, Response, Uri, Version};
 use tokio::sync::watch;
 
 pub use self::{
@@ -44,7 +46,7 @@ use crate::{
     key::CacheKey,
     metrics,
     object::{BlobId, Object, ObjectMeta},
-    semantics::{Policy, range::RepeatedLines},
+    semantics::{Policy, fields, range::RepeatedLines},
     store::{Blob, Store},
     upstream::{self, Target, Upstreams},
 };
@@ -114,7 +116,23 @@ pub struct Wanted {
     pub interim: upstream::Interim,
 }
 
+/// A response that came although nobody asked for it through the cache.
+pub struct Posted {
+    /// The URL that was posted to, in absolute form.
+    pub target: Uri,
+    pub response: Response<upstream::Body>,
+    /// When the request was sent, and when the response head arrived.
+    pub request_time: SystemTime,
+    pub response_time: SystemTime,
+}
+
 impl Wanted {
+    /// The fields that the origin chooses a variant by (RFC 9111 §4.1): the client's, if any of them go there.
+    fn presented(&self) -> &HeaderMap {
+        static NOBODY: LazyLock<HeaderMap> = LazyLock::new(fields::anonymous_request);
+        if self.forward.anonymous { &NOBODY } else { &self.fields }
+    }
+
     /// Host and path, without the query and its secrets.
     fn name(&self) -> Box<str> {
         let path = self.path_and_query.split('?').next().unwrap_or_default();
@@ -208,6 +226,14 @@ impl Cache {
     /// When nothing stored may answer and no upstream could be asked.
     pub async fn get(&self, want: &Arc<Wanted>, now: SystemTime) -> Result<Answer, Error> {
         get::get(&self.0, want, now).await
+    }
+
+    /// Stores a response to a POST if it says that a GET of the same URL, which is `want`, would get the same (RFC 9110 §9.3.3).
+    ///
+    /// # Errors
+    /// The response, when it is not stored.
+    pub async fn keep(&self, want: &Arc<Wanted>, posted: Posted) -> Result<Found, Box<Response<upstream::Body>>> {
+        update::keep(&self.0, want, posted).await
     }
 
     /// RFC 9111 §4.4: an unsafe request succeeded, so what is stored under `key` must be validated before it is used again.

@@ -13,6 +13,8 @@ pub struct CacheStatus {
     pub how: How,
     /// What the upstream answered, where it was asked for this request (§2.3).
     pub fwd_status: Option<StatusCode>,
+    /// What the response is stored under (§2.7), where the origin was asked: hits need not carry it.
+    pub key: Option<Box<str>>,
     /// Seconds of freshness left, negative when stale (§2.4).
     pub ttl: Option<i64>,
     /// The response was stored (§2.5).
@@ -26,10 +28,14 @@ pub struct CacheStatus {
 pub enum How {
     /// From the store, nobody was asked.
     Hit,
-    /// From the store although stale: the origin could not be asked, or is being asked now (RFC 5861).
+    /// From the store although stale: the client accepts that, or the origin is being asked in the background (RFC 5861 §3).
     Stale,
+    /// From the store although stale, because the origin was asked in vain (`fwd=stale`; RFC 9111 §4.2.4, RFC 5861 §4).
+    StaleOnError,
     /// The origin was asked and confirmed what is stored (`fwd=stale`, 304).
     Revalidated,
+    /// The same for a response that is fresh, but not fresh enough for the request's directives (`fwd=request`, 304).
+    RevalidatedOnDemand,
     /// Joined what another request had started (`collapsed`).
     Collapsed,
     /// Part of it had to be fetched (`fwd=partial`).
@@ -54,15 +60,15 @@ pub enum How {
 
 impl CacheStatus {
     pub fn new(how: How) -> Self {
-        Self { how, fwd_status: None, ttl: None, stored: false, detail: None }
+        Self { how, fwd_status: None, key: None, ttl: None, stored: false, detail: None }
     }
 
     /// The word for metrics and the access log.
     pub fn verdict(&self) -> Verdict {
         match self.how {
             How::Hit => Verdict::Hit,
-            How::Stale => Verdict::Stale,
-            How::Revalidated => Verdict::Revalidated,
+            How::Stale | How::StaleOnError => Verdict::Stale,
+            How::Revalidated | How::RevalidatedOnDemand => Verdict::Revalidated,
             How::Collapsed => Verdict::Collapsed,
             How::Partial => Verdict::Partial,
             How::UriMiss | How::VaryMiss | How::Miss | How::Replaced | How::Request => Verdict::Miss,
@@ -77,13 +83,13 @@ impl fmt::Display for CacheStatus {
         f.write_str("weir")?;
         f.write_str(match self.how {
             How::Hit | How::Stale => "; hit",
-            How::Revalidated | How::Replaced => "; fwd=stale",
+            How::Revalidated | How::Replaced | How::StaleOnError => "; fwd=stale",
             How::Collapsed => "; fwd=uri-miss; collapsed",
             How::Partial => "; fwd=partial",
             How::UriMiss => "; fwd=uri-miss",
             How::VaryMiss => "; fwd=vary-miss",
             How::Miss => "; fwd=miss",
-            How::Request => "; fwd=request",
+            How::Request | How::RevalidatedOnDemand => "; fwd=request",
             How::Method => "; fwd=method",
             How::Bypass => "; fwd=bypass",
             How::Own => "",
@@ -96,6 +102,10 @@ impl fmt::Display for CacheStatus {
         }
         if self.stored {
             f.write_str("; stored")?;
+        }
+        if let Some(key) = self.key.as_deref().filter(|key| key.bytes().all(|byte| (0x20..0x7f).contains(&byte))) {
+            // A string of RFC 9651 §3.3.3.
+            write!(f, "; key=\"{}\"", key.replace('\\', "\\\\").replace('"', "\\\""))?;
         }
         match self.detail {
             Some(detail) => write!(f, "; detail={detail}"),
@@ -112,10 +122,16 @@ mod tests {
     fn the_field_says_what_happened_in_the_words_of_rfc_9211() {
         let hit = CacheStatus { ttl: Some(376), ..CacheStatus::new(How::Hit) };
         assert_eq!(hit.to_string(), "weir; hit; ttl=376");
-        let stale = CacheStatus { ttl: Some(-5), detail: Some("connect"), ..CacheStatus::new(How::Stale) };
-        assert_eq!(stale.to_string(), "weir; hit; ttl=-5; detail=connect");
+        let stale = CacheStatus { ttl: Some(-5), ..CacheStatus::new(How::Stale) };
+        assert_eq!(stale.to_string(), "weir; hit; ttl=-5");
+        let disconnected = CacheStatus { ttl: Some(-5), detail: Some("connect"), ..CacheStatus::new(How::StaleOnError) };
+        assert_eq!(disconnected.to_string(), "weir; fwd=stale; ttl=-5; detail=connect");
         let miss = CacheStatus { fwd_status: Some(StatusCode::OK), stored: true, ..CacheStatus::new(How::UriMiss) };
         assert_eq!(miss.to_string(), "weir; fwd=uri-miss; fwd-status=200; stored");
+        let keyed = |key: &str| CacheStatus { key: Some(key.into()), ..CacheStatus::new(How::UriMiss) }.to_string();
+        assert_eq!(keyed("http://a/b?c"), r#"weir; fwd=uri-miss; key="http://a/b?c""#);
+        assert_eq!(keyed(r#"http://a/"\"#), r#"weir; fwd=uri-miss; key="http://a/\"\\""#);
+        assert_eq!(keyed("http://a/ä"), "weir; fwd=uri-miss", "a string has no other characters");
         assert_eq!(CacheStatus::new(How::Collapsed).to_string(), "weir; fwd=uri-miss; collapsed");
     }
 }

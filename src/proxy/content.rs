@@ -11,7 +11,7 @@ use super::{
     target,
 };
 use crate::{
-    cache::{Answer, CacheStatus, Forward, Wanted},
+    cache::{Answer, CacheStatus, Forward, How, Wanted},
     classify::{FreshnessRule, Want},
     semantics::{
         Facts, Policy,
@@ -31,16 +31,20 @@ impl Proxy {
         now: SystemTime,
     ) -> Result<Answered, Error> {
         let wanted = self.wanted(connection, parts, want);
-        match self.cache.get(&wanted, now).await? {
+        let mut answered = match self.cache.get(&wanted, now).await? {
             Answer::Found(found) => {
                 let selection = select(&wanted.method, &wanted.fields, found.facts(), found.len(), &self.limits());
-                Ok(respond::stored(found, selection, &wanted.method, now))
+                respond::stored(found, selection, &wanted.method, now)
             }
-            Answer::Relayed { response, status } => Ok(relay(&wanted, *response, status, now)),
+            Answer::Relayed { response, status } => relay(&wanted, *response, status, now),
+        };
+        if !matches!(answered.status.how, How::Hit | How::Stale) {
+            answered.status.key = Some(wanted.key.text().into());
         }
+        Ok(answered)
     }
 
-    fn wanted(&self, connection: &Connection, parts: Parts, want: Want) -> Arc<Wanted> {
+    pub(super) fn wanted(&self, connection: &Connection, parts: Parts, want: Want) -> Arc<Wanted> {
         let forward = Forward { anonymous: want.anonymous, received: parts.version, node: self.node.clone() };
         let (policy, verified_policy) = policies(&want);
         let path_and_query = match &want.signature {

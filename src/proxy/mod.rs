@@ -10,6 +10,7 @@ mod error;
 pub mod interim;
 pub mod log;
 mod pass;
+mod post;
 mod recorded;
 mod rescue;
 mod respond;
@@ -113,16 +114,7 @@ impl Proxy {
     }
 
     fn classify(&self, connection: &Connection, request: &Request<RequestBody>, record: &mut Record) -> Class {
-        let asked = Asked {
-            method: request.method(),
-            uri: request.uri(),
-            version: request.version(),
-            headers: request.headers(),
-            doors: &connection.doors,
-            scheme: if connection.tls.is_some() { Scheme::Https } else { Scheme::Http },
-            local: connection.local,
-        };
-        let class = self.policy.load().classify(&asked);
+        let class = self.policy.load().classify(&Self::asked(connection, request));
         (record.class, record.door) = match &class {
             Class::Content(want) => (metrics::Class::Content, Some(want.door)),
             Class::Pass(pass) => (metrics::Class::Pass, Some(pass.door)),
@@ -130,6 +122,18 @@ impl Proxy {
             Class::Refuse(_) => (metrics::Class::Refuse, None),
         };
         class
+    }
+
+    fn asked<'a, B>(connection: &'a Connection, request: &'a Request<B>) -> Asked<'a> {
+        Asked {
+            method: request.method(),
+            uri: request.uri(),
+            version: request.version(),
+            headers: request.headers(),
+            doors: &connection.doors,
+            scheme: if connection.tls.is_some() { Scheme::Https } else { Scheme::Http },
+            local: connection.local,
+        }
     }
 
     fn record(&self, connection: &Connection, parts: &Parts) -> Record {

@@ -1,6 +1,6 @@
 //! Everything that is not content: relayed both ways as it comes, nothing buffered, nothing stored.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use http::{HeaderValue, Method, Request, Response, Uri, Version, header};
 
@@ -14,6 +14,7 @@ use crate::{
     cache::{CacheStatus, How},
     classify::{Pass, PassReason, Refusal},
     semantics::{
+        Selection,
         fields::{self, MaxForwards},
         invalidation,
     },
@@ -34,15 +35,22 @@ impl Proxy {
             // An `OPTIONS` that was to come so far and no further (RFC 9110 §7.6.2); `TRACE` is refused anyway.
             return Ok(respond::options());
         }
+        let get = self.as_get(connection, &request, &pass);
         let mut request = self.forwarded(request, &pass)?;
         request.extensions_mut().insert(interim);
+        let sent = SystemTime::now();
         let mut bound = connection.take_bound();
         let response = self.upstreams.relay(&target(pass.origin, pass.upstream), request, &mut bound).await;
         connection.keep_bound(bound);
         let response = response?;
-        if let Ok(url) = url {
-            self.invalidate(&method, &url, &response).await;
+        let url = url.ok();
+        if let Some(url) = &url {
+            self.invalidate(&method, url, &response).await;
         }
+        let response = match self.keep(get, url.as_ref(), response, sent).await {
+            Ok(found) => return Ok(respond::stored(found, Selection::Whole, &method, sent)),
+            Err(response) => *response,
+        };
         let how = match pass.why {
             PassReason::Method => How::Method,
             PassReason::Body | PassReason::Service | PassReason::Policy => How::Bypass,

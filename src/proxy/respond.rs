@@ -76,7 +76,7 @@ pub(super) fn stored(mut found: Found, selection: Selection, method: &Method, no
 fn stored_fields(found: &Found, now: SystemTime) -> HeaderMap {
     let facts = found.facts();
     let mut fields = found.fields().clone();
-    if matches!(found.status.how, How::Hit | How::Stale) {
+    if matches!(found.status.how, How::Hit | How::Stale | How::StaleOnError) {
         fields::remove_unvalidated(&mut fields, &facts.directives);
     }
     if let Some(age) = current_age(facts, now) {
@@ -210,7 +210,8 @@ pub(super) fn finish(
         Some(_) if response.status().is_client_error() || response.status() == StatusCode::LOOP_DETECTED => Verdict::Refused,
         _ => status.verdict(),
     };
-    record.cache_status = field;
+    // The key is the URL as the client knows it, which the log has already, without its secrets.
+    record.cache_status = if status.key.is_some() { cache_status(&CacheStatus { key: None, ..status }) } else { field };
     record.reason = reason;
     record.detail = detail;
     let event = Event::new(record, log.clone(), running);

@@ -3,9 +3,9 @@
 #
 #   tests/conformance/run.sh PATH-TO-WEIR [arguments of run.mjs]
 set -euo pipefail
-cd "$(dirname "$0")"
 weir=$(realpath "${1:?usage: run.sh PATH-TO-WEIR [--verbose] [--only ID]}")
 shift
+cd "$(dirname "$0")"
 
 [ -d node_modules/http-cache-tests ] || npm ci --no-audit --no-fund --silent
 

@@ -39,7 +39,8 @@ use super::{
 };
 use crate::{
     object::Object,
-    piece::ByteRange,
+    piece::{ByteRange, ExtentSet},
+    semantics::vary,
     store::Blob,
     upstream::{Ask, Target},
 };
@@ -117,11 +118,12 @@ impl Content {
         self.gaps_within(range, |run| run.end)
     }
 
-    /// Whether each gap of `range` lies between the floor of a run and `end` of it (`None`: no end).
+    /// Whether every gap of `range` is within what the runs hold: each from its floor to its `end` (`None`: no end).
     fn gaps_within(&self, range: ByteRange, end: impl Fn(&Run) -> Option<u64>) -> bool {
         let state = self.lock();
-        let holds = |run: &Run, gap: &ByteRange| run.floor() <= gap.start && end(run).is_none_or(|end| gap.end <= end);
-        self.blob.missing(range).iter().all(|gap| state.runs.iter().any(|run| holds(run, gap)))
+        let span = |run: &Run| ByteRange::new(run.floor(), end(run).unwrap_or(u64::MAX));
+        let coming: ExtentSet = state.runs.iter().filter_map(span).collect();
+        self.blob.missing(range).iter().all(|gap| coming.contains(*gap))
     }
 
     pub(super) fn is_complete(&self) -> bool {
@@ -134,7 +136,9 @@ impl Content {
             let state = self.lock();
             (state.want.clone(), state.moved.clone())
         };
-        let ask = ask::plain(&want);
+        let mut ask = ask::plain(&want);
+        // The bytes that are missing are those of this variant, whoever asks for them.
+        vary::reselect(&self.object.meta.selecting, &mut ask.fields);
         match moved {
             Some((target, path_and_query)) => Ask { target, path_and_query, ..ask },
             None => ask,

@@ -1,0 +1,217 @@
+//! Asking upstream on behalf of a request, and what is made of the answer: stored, confirmed, or handed back to be relayed.
+
+use std::{sync::Arc, time::SystemTime};
+
+use http::{Method, Response, StatusCode};
+use tokio::sync::oneshot;
+
+use super::{
+    CacheStatus, Error, Found, How, Hub, Known, Wanted, ask,
+    bounds::Place,
+    content::Content,
+    fill::{self, Started},
+    flight::{Landed, Leader},
+    get::policy,
+    judge::{self, Arrived, AskedRange, Judgement, Storable, Why},
+    update::{self, Times},
+};
+use crate::{
+    metrics::StatusClass,
+    semantics::{cache_control::RequestDirectives, freshness::freshness, invalidation},
+    upstream::{self, Fetched},
+};
+
+/// What is stored and must be validated.
+#[derive(Clone)]
+pub(super) struct Stored {
+    pub known: Arc<Known>,
+    /// Length of its whole content, once known.
+    pub len: Option<u64>,
+    /// It may answer if the origin cannot.
+    pub may_answer: bool,
+}
+
+/// A response for the client that caused it alone.
+pub(super) struct Relayed {
+    pub response: Box<Response<upstream::Body>>,
+    pub why: Why,
+}
+
+pub(super) enum Outcome {
+    Found(Found),
+    Relayed(Relayed),
+}
+
+/// Asks upstream and waits for what comes of it.
+pub(super) async fn send(
+    hub: &Arc<Hub>,
+    want: &Arc<Wanted>,
+    stored: Option<Stored>,
+    how: How,
+    leader: Option<Leader>,
+) -> Result<Outcome, Error> {
+    launch(hub, want, stored, how, leader).await.unwrap_or(Err(Error::Stopped))
+}
+
+/// Asks upstream in a task of its own, so that a client that leaves takes nothing away from those who joined. The task ends with weir.
+pub(super) fn launch(
+    hub: &Arc<Hub>,
+    want: &Arc<Wanted>,
+    stored: Option<Stored>,
+    how: How,
+    leader: Option<Leader>,
+) -> oneshot::Receiver<Result<Outcome, Error>> {
+    let (told, outcome) = oneshot::channel();
+    let (hub, want) = (hub.clone(), want.clone());
+    tokio::spawn(async move {
+        let stopping = hub.stopping();
+        tokio::select! {
+            // The client may be gone; then a relayed response has nobody to go to and is dropped.
+            outcome = ask_and_land(&hub, &want, stored, how, leader) => drop(told.send(outcome)),
+            () = stopping => {}
+        }
+    });
+    outcome
+}
+
+async fn ask_and_land(
+    hub: &Arc<Hub>,
+    want: &Arc<Wanted>,
+    stored: Option<Stored>,
+    how: How,
+    leader: Option<Leader>,
+) -> Result<Outcome, Error> {
+    let outcome = ask_upstream(hub, want, stored.as_ref(), how).await;
+    if let (Ok(Outcome::Relayed(relayed)), Some(stored)) = (&outcome, &stored)
+        && want.method == Method::GET
+        && invalidation::is_superseded(want.presented(), relayed.response.status())
+    {
+        hub.amend(&stored.known.object, |meta| meta.invalidated = true).await;
+    }
+    if let Some(leader) = leader {
+        leader.land(match &outcome {
+            Ok(Outcome::Found(found)) => Landed::Found(found.clone()),
+            Ok(Outcome::Relayed(relayed)) => match relayed.response.status() {
+                code if code.is_server_error() => Landed::Refused(code),
+                code => Landed::NotShared { lone: !code.is_client_error() },
+            },
+            Err(error) => Landed::Failed(error.clone()),
+        });
+    }
+    outcome
+}
+
+/// The first request of a fill, and what is made of its answer.
+async fn ask_upstream(hub: &Arc<Hub>, want: &Arc<Wanted>, stored: Option<&Stored>, how: How) -> Result<Outcome, Error> {
+    let place = Arc::new(hub.bounds.enter(Some(want.client)).await.inspect_err(|error| {
+        if let Error::Busy { bound } = error {
+            hub.metrics.fills_refused.inc(bound);
+        }
+    })?);
+    let config = hub.config();
+    let mut range = ask::range(want, config.segment_len);
+    let is_barred = hub.mismatches.bars(want.key.hash());
+    loop {
+        let first = ask::first(want, stored.map(|stored| &*stored.known), range);
+        let request_time = SystemTime::now();
+        let Fetched { response, source, upstream, moved } = hub.upstreams.fetch(first.ask).await?;
+        let times = Times { request: request_time, response: SystemTime::now() };
+        let code = response.status();
+        if first.conditional {
+            hub.metrics.revalidations[StatusClass::of(code.as_u16())].inc();
+        }
+        let relay = |response, why| Ok(Outcome::Relayed(Relayed { response: Box::new(response), why }));
+        if code.is_server_error() && stored.is_some_and(|stored| stored.may_answer) {
+            // Whatever the error says of its own freshness, what it is about to replace is the better answer (RFC 5861 §4).
+            return relay(response, Why::Refused);
+        }
+        let judgement = {
+            let framing = response.body().framing();
+            let fields = response.headers();
+            let Times { request: request_time, response: response_time } = times;
+            let arrived = Arrived { status: code, fields, framing, source: &source, request_time, response_time };
+            judge::judge(want, first.range, first.conditional, &arrived, config.object_max)
+        };
+        return match judgement {
+            Judgement::Confirmed => {
+                let stored = stored.ok_or(Error::Unresumable)?;
+                let how = if how == How::Request { How::RevalidatedOnDemand } else { How::Revalidated };
+                Ok(Outcome::Found(update::confirmed(hub, want, &stored.known, &response, times, how).await?))
+            }
+            Judgement::AskWhole if range != AskedRange::No => {
+                range = AskedRange::No;
+                continue;
+            }
+            Judgement::AskWhole => relay(response, Why::OtherRange),
+            Judgement::Relay(why) => {
+                if want.method == Method::HEAD
+                    && code == StatusCode::OK
+                    && let Some(stored) = stored
+                {
+                    update::headed(hub, want, stored, response.headers(), times).await;
+                }
+                relay(response, why)
+            }
+            Judgement::Misfit(error) => Err(error),
+            // A part of our choosing cannot be relayed.
+            Judgement::Store(_) if is_barred && matches!(range, AskedRange::Own(_)) => {
+                range = AskedRange::No;
+                continue;
+            }
+            Judgement::Store(_) if is_barred => relay(response, Why::Mismatch),
+            Judgement::Store(storable) => {
+                let fetched = Fetched { response, source, upstream, moved };
+                match admit(hub, want, storable, fetched, place.clone()).await {
+                    Ok(mut found) => {
+                        let ttl = Some(ttl_secs(want, found.known(), times.response));
+                        found.status = CacheStatus { fwd_status: Some(code), stored: true, ttl, ..CacheStatus::new(how) };
+                        Ok(Outcome::Found(found))
+                    }
+                    Err((fetched, why)) if range == AskedRange::No || matches!(range, AskedRange::Client(_)) => {
+                        relay(fetched.response, why)
+                    }
+                    // A part of our choosing cannot be relayed, and the store does not take it.
+                    Err(_) => {
+                        range = AskedRange::No;
+                        continue;
+                    }
+                }
+            }
+        };
+    }
+}
+
+/// Stores a response and starts the run that brings its bytes. Gives the response back when the store does not take it.
+pub(super) async fn admit(
+    hub: &Arc<Hub>,
+    want: &Arc<Wanted>,
+    storable: Box<Storable>,
+    fetched: Fetched,
+    place: Arc<Place>,
+) -> Result<Found, (Fetched, Why)> {
+    let Storable { mut meta, start, end } = *storable;
+    let blob = match hub.store.create(meta.len).await {
+        Ok(blob) => blob,
+        Err(error) => {
+            tracing::debug!(key = %want.key, %error, "passing on without storing");
+            return Err((fetched, Why::Store("store")));
+        }
+    };
+    meta.blob = blob.id();
+    let object = hub.store.insert(meta);
+    let known = hub.known.of(&object, &want.policy);
+    let content = hub.meet(Content::new(hub.clone(), blob, &object, want));
+    content.moved(fetched.moved.clone());
+    if end == Some(start) {
+        content.ended_at(start);
+    } else {
+        let run = content.adopt(start, end);
+        fill::spawn(content.clone(), run, start, Some(Started { fetched, place, end }));
+    }
+    Ok(Found::new(known, content, want.client, CacheStatus::new(How::UriMiss)))
+}
+
+/// For `ttl` of Cache-Status: how long a response is fresh for requests that demand nothing.
+pub(super) fn ttl_secs(want: &Wanted, known: &Known, now: SystemTime) -> i64 {
+    freshness(&known.facts, &RequestDirectives::default(), policy(want, known), now).ttl_secs()
+}

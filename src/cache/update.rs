@@ -1,0 +1,110 @@
+//! What changes about stored responses without a fill: confirmed by a 304, freshened or outdated by a HEAD, replaced by a POST.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use http::{HeaderMap, Response};
+
+use super::{
+    CacheStatus, Error, Found, How, Hub, Known, Posted, Wanted,
+    judge::{self, Arrived, Judgement},
+    send::{Stored, admit, ttl_secs},
+};
+use crate::{
+    object::{Object, ObjectMeta},
+    semantics::{
+        fields::{self, HeadUpdate},
+        storable,
+        validator::Validator,
+    },
+    upstream::{self, Fetched},
+};
+
+/// When a request was sent, and when its response head arrived (RFC 9111 §4.2.3).
+#[derive(Clone, Copy)]
+pub(super) struct Times {
+    pub request: SystemTime,
+    pub response: SystemTime,
+}
+
+/// RFC 9111 §4.3.4: the stored response is confirmed; its fields and times are updated, and those of every other response under
+/// the key that has the same strong validator.
+pub(super) async fn confirmed(
+    hub: &Arc<Hub>,
+    want: &Arc<Wanted>,
+    known: &Arc<Known>,
+    response: &Response<upstream::Body>,
+    times: Times,
+    how: How,
+) -> Result<Found, Error> {
+    let freshened = hub.amend(&known.object, |meta| freshen(meta, want, response.headers(), times)).await;
+    for other in same_validator(hub, want, known).await {
+        hub.amend(&other, |meta| freshen(meta, want, response.headers(), times)).await;
+    }
+    let known = freshened.map_or_else(|| known.clone(), |object| hub.known.of(&object, &want.policy));
+    let ttl = Some(ttl_secs(want, &known, times.response));
+    let status = CacheStatus { fwd_status: Some(response.status()), ttl, ..CacheStatus::new(how) };
+    // It was open a moment ago; evicted since, it is fetched by the next request.
+    Found::open(hub, known, want, status).await.ok_or(Error::Unresumable)
+}
+
+/// The other responses under the key with the strong validator of `known`.
+async fn same_validator(hub: &Hub, want: &Wanted, known: &Known) -> Vec<Arc<Object>> {
+    let validator = Validator::of(&known.object.meta.fields);
+    if !validator.is_strong() {
+        return Vec::new();
+    }
+    let Ok(stored) = hub.store.lookup(want.key.hash()).await else { return Vec::new() };
+    let is_same = |other: &&Arc<Object>| {
+        let meta = &other.meta;
+        meta.key == want.key
+            && meta.selecting != known.object.meta.selecting
+            && meta.source == known.object.meta.source
+            && validator.same_strong(&Validator::of(&meta.fields))
+    };
+    stored.iter().filter(is_same).cloned().collect()
+}
+
+/// RFC 9111 §4.3.5: a 200 to a HEAD freshens the stored response that it is about, or shows that it is outdated.
+pub(super) async fn headed(hub: &Arc<Hub>, want: &Arc<Wanted>, stored: &Stored, received: &HeaderMap, times: Times) {
+    let object = &stored.known.object;
+    hub.amend(object, |meta| match fields::head_update(&meta.fields, stored.len, received) {
+        HeadUpdate::Freshen => freshen(meta, want, received, times),
+        HeadUpdate::Outdated => meta.invalidated = true,
+    })
+    .await;
+}
+
+/// Takes the fields and times of a response that confirms what is stored.
+fn freshen(meta: &mut ObjectMeta, want: &Wanted, received: &HeaderMap, times: Times) {
+    fields::update_stored(&mut meta.fields, received);
+    meta.request_time = times.request;
+    meta.response_time = times.response;
+    meta.invalidated = !storable::may_stay(&meta.fields, &want.policy);
+}
+
+/// See [`super::Cache::keep`]. It takes a place among the fills only if one is free: nobody waits for the sake of a later GET.
+pub(super) async fn keep(hub: &Arc<Hub>, want: &Arc<Wanted>, posted: Posted) -> Result<Found, Box<Response<upstream::Body>>> {
+    let Posted { target, response, request_time, response_time } = posted;
+    let (source, status) = (want.target.origin.authority(), response.status());
+    let judgement = {
+        let (fields, framing) = (response.headers(), response.body().framing());
+        let arrived = Arrived { status, fields, framing, source: &source, request_time, response_time };
+        judge::judge_post(want, &target, &arrived, hub.config().object_max)
+    };
+    let Judgement::Store(storable) = judgement else { return Err(Box::new(response)) };
+    let place = tokio::time::timeout(Duration::ZERO, hub.bounds.enter(Some(want.client))).await;
+    let Ok(Ok(place)) = place else { return Err(Box::new(response)) };
+    let upstream = want.target.upstream.clone().unwrap_or_else(|| source.as_str().into());
+    let fetched = Fetched { response, source: source.into(), upstream, moved: None };
+    match admit(hub, want, storable, fetched, Arc::new(place)).await {
+        Ok(mut found) => {
+            let ttl = Some(ttl_secs(want, found.known(), response_time));
+            found.status = CacheStatus { fwd_status: Some(status), stored: true, ttl, ..CacheStatus::new(How::Method) };
+            Ok(found)
+        }
+        Err((fetched, _)) => Err(Box::new(fetched.response)),
+    }
+}
