@@ -55,6 +55,8 @@ pub struct ObjectMeta {
 #[derive(Clone, Debug)]
 pub struct Object {
     pub id: ObjectId,
+    /// How often its metadata was replaced since the start. Tells two states of one response apart.
+    pub revision: u32,
     pub meta: ObjectMeta,
 }
 

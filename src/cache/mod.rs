@@ -299,16 +299,25 @@ impl Hub {
         }
     }
 
-    /// Changes what is stored of `object` now (meanwhile its blob may have been found to equal another, or it may be gone).
-    pub(self) async fn amend(&self, object: &Object, change: impl FnOnce(&mut ObjectMeta)) -> Option<Arc<Object>> {
-        let stored = self.store.lookup(object.meta.key.hash()).await.ok()?;
-        let current = stored.iter().find(|stored| stored.id == object.id)?;
-        let mut meta = current.meta.clone();
-        change(&mut meta);
-        self.store.update(current, meta)
+    /// Changes what is stored of `object` now: meanwhile it may have been freshened, its blob found to equal another, or it may be gone.
+    /// `None` if it is gone, or others changed it each time between looking and changing.
+    pub(self) async fn amend(&self, object: &Object, change: impl Fn(&mut ObjectMeta)) -> Option<Arc<Object>> {
+        for _ in 0..AMENDS_MAX {
+            let stored = self.store.lookup(object.meta.key.hash()).await.ok()?;
+            let current = stored.iter().find(|stored| stored.id == object.id)?;
+            let mut meta = current.meta.clone();
+            change(&mut meta);
+            if let Some(amended) = self.store.update(current, meta) {
+                return Some(amended);
+            }
+        }
+        None
     }
 
     fn contents(&self) -> std::sync::MutexGuard<'_, HashMap<BlobId, Weak<Content>>> {
         self.contents.lock().expect("no panic while the table of contents is held")
     }
 }
+
+/// Looks at a stored response that others keep changing.
+const AMENDS_MAX: usize = 4;

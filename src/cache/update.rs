@@ -39,9 +39,9 @@ pub(super) async fn confirmed(
     times: Times,
     how: How,
 ) -> Result<Found, Error> {
-    let freshened = hub.amend(&known.object, |meta| freshen(meta, want, response.headers(), times)).await;
+    let freshened = hub.amend(&known.object, |meta| freshen(meta, &known.object, want, response.headers(), times)).await;
     for other in same_validator(hub, want, known).await {
-        hub.amend(&other, |meta| freshen(meta, want, response.headers(), times)).await;
+        hub.amend(&other, |meta| freshen(meta, &other, want, response.headers(), times)).await;
     }
     let known = freshened.map_or_else(|| known.clone(), |object| hub.known.of(&object, &want.policy));
     let ttl = Some(ttl_secs(want, &known, times.response));
@@ -71,18 +71,20 @@ async fn same_validator(hub: &Hub, want: &Wanted, known: &Known) -> Vec<Arc<Obje
 pub(super) async fn headed(hub: &Arc<Hub>, want: &Arc<Wanted>, stored: &Stored, received: &HeaderMap, times: Times) {
     let object = &stored.known.object;
     hub.amend(object, |meta| match fields::head_update(&meta.fields, stored.len, received) {
-        HeadUpdate::Freshen => freshen(meta, want, received, times),
+        HeadUpdate::Freshen => freshen(meta, object, want, received, times),
         HeadUpdate::Outdated => meta.invalidated = true,
     })
     .await;
 }
 
-/// Takes the fields and times of a response that confirms what is stored.
-fn freshen(meta: &mut ObjectMeta, want: &Wanted, received: &HeaderMap, times: Times) {
+/// Takes the fields and times of a response that confirms `seen`, whose metadata is `meta` by now. What was invalidated since then stays so
+/// (RFC 9111 §4.4).
+fn freshen(meta: &mut ObjectMeta, seen: &Object, want: &Wanted, received: &HeaderMap, times: Times) {
+    let invalidated_since = meta.invalidated && !seen.meta.invalidated;
     fields::update_stored(&mut meta.fields, received);
     meta.request_time = times.request;
     meta.response_time = times.response;
-    meta.invalidated = !storable::may_stay(&meta.fields, &want.policy);
+    meta.invalidated = invalidated_since || !storable::may_stay(&meta.fields, &want.policy);
 }
 
 /// See [`super::Cache::keep`]. It takes a place among the fills only if one is free: nobody waits for the sake of a later GET.

@@ -78,7 +78,7 @@ impl Shared {
         let slot = self.table.slots(key).into_iter().find(|slot| slot.object == id)?;
         meta.blob = slot.blob;
         self.table.blob(slot.blob, |entry| Listed {
-            object: Arc::new(Object { id, meta }),
+            object: Arc::new(Object { id, revision: slot.revision, meta }),
             present: entry.bytes,
             complete: entry.complete,
             pinned: entry.pinned,

@@ -191,7 +191,8 @@ impl Store {
         self.shared.insert(meta)
     }
 
-    /// Replaces the metadata of `old` (freshening, invalidation) if it is still stored. The new object has an id of its own.
+    /// Replaces the metadata of `old` (freshening, invalidation) if it is still stored and in this state: of two who change one response at a
+    /// time, the second gets `None` and looks again. The id stays.
     pub fn update(&self, old: &Object, meta: ObjectMeta) -> Option<Arc<Object>> {
         self.shared.update(old, meta)
     }

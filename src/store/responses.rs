@@ -25,6 +25,15 @@ const LOADS_MAX: usize = 8;
 /// The id of a response that is served but not stored: no room in the journal, or its blob has gone.
 const UNSTORED: ObjectId = ObjectId(u64::MAX);
 
+/// What a response that is entered takes the place of.
+#[derive(Clone, Copy)]
+enum Replaces<'a> {
+    /// The response with the same selecting fields, if there is one.
+    Variant,
+    /// This state of the same response, which must still be there.
+    State(&'a Object),
+}
+
 static NONE: LazyLock<Responses> = LazyLock::new(|| Arc::new([]));
 
 impl Shared {
@@ -75,7 +84,10 @@ impl Shared {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
             meta => meta.map_err(|error| self.io_failed("read index", self.layout.index(), error))?,
         };
-        Ok(meta.map(|meta| Arc::new(Object { id: slot.object, meta: ObjectMeta { blob: slot.blob, ..meta } })))
+        Ok(meta.map(|meta| {
+            let meta = ObjectMeta { blob: slot.blob, ..meta };
+            Arc::new(Object { id: slot.object, revision: slot.revision, meta })
+        }))
     }
 
     fn forget_rotten(&self, key: KeyHash, slot: Slot) {
@@ -86,24 +98,25 @@ impl Shared {
 
     pub(super) fn insert(&self, meta: ObjectMeta) -> Arc<Object> {
         let id = if self.takes_objects() { self.object_id() } else { None };
-        let object = Arc::new(Object { id: id.unwrap_or(UNSTORED), meta: meta.detached() });
+        let object = Arc::new(Object { id: id.unwrap_or(UNSTORED), revision: 0, meta: meta.detached() });
         if id.is_some() {
-            self.put(&object, |slots, slot| slots.iter().position(|there| there.variant == slot.variant));
+            self.put(&object, Replaces::Variant);
         }
         object
     }
 
     pub(super) fn update(&self, old: &Object, mut meta: ObjectMeta) -> Option<Arc<Object>> {
         let key = old.meta.key.hash();
-        let there = self.table.slots(key).into_iter().find(|slot| slot.object == old.id)?;
+        let there = self.table.slots(key).into_iter().find(|slot| slot.is_state_of(old))?;
         if meta.blob == old.meta.blob {
             // Its bytes may have been found equal to another blob's meanwhile.
             meta.blob = there.blob;
         }
-        let id = if self.takes_objects() { self.object_id()? } else { return None };
-        let object = Arc::new(Object { id, meta: meta.detached() });
-        let find = |slots: &[Slot], _: Slot| slots.iter().position(|slot| slot.object == old.id);
-        self.put(&object, find).then_some(object)
+        if !self.takes_objects() {
+            return None;
+        }
+        let object = Arc::new(Object { id: old.id, revision: old.revision.wrapping_add(1), meta: meta.detached() });
+        self.put(&object, Replaces::State(old)).then_some(object)
     }
 
     pub(super) fn remove_object(&self, key: KeyHash, id: ObjectId) {
@@ -130,13 +143,26 @@ impl Shared {
         self.check_open().is_ok() && !self.journal.is_full()
     }
 
-    /// Enters `object` in the place that `replaced` finds, in front of the others. `false` if its blob has gone.
-    fn put(&self, object: &Arc<Object>, replaced: impl FnOnce(&[Slot], Slot) -> Option<usize>) -> bool {
+    /// Enters `object` in the place of what it replaces, in front of the others. `false` if its blob, or the state it replaces, has gone.
+    fn put(&self, object: &Arc<Object>, replaces: Replaces<'_>) -> bool {
         let key = object.meta.key.hash();
-        let slot = Slot { object: object.id, blob: object.meta.blob, variant: variant_of(&object.meta.selecting) };
+        let slot = Slot {
+            object: object.id,
+            blob: object.meta.blob,
+            variant: variant_of(&object.meta.selecting),
+            revision: object.revision,
+        };
         let mut gone = Vec::new();
         let is_first = {
             let mut shard = self.table.keys_mut(key);
+            let there = shard.get(&key).map_or(&[][..], Slots::as_slice);
+            let replaced = match replaces {
+                Replaces::Variant => there.iter().position(|there| there.variant == slot.variant),
+                Replaces::State(old) => match there.iter().position(|there| there.is_state_of(old)) {
+                    None => return false,
+                    at => at,
+                },
+            };
             let entered = self.table.change_blob(slot.blob, |entry| {
                 entry.add_key(key);
                 !std::mem::replace(&mut entry.queued, true)
@@ -144,15 +170,14 @@ impl Shared {
             let Some(is_first) = entered else { return false };
             let mut is_only = true;
             Slots::edit(&mut shard, key, |slots| {
-                if let Some(at) = replaced(slots, slot) {
-                    gone.push(slots.remove(at));
-                }
+                gone.extend(replaced.map(|at| slots.remove(at)));
                 slots.insert(0, slot);
                 gone.extend(slots.drain(VARIANTS_MAX.min(slots.len())..));
                 is_only = slots.len() == 1;
             });
             self.journal.put_object(key, Arc::clone(object));
-            gone.iter().for_each(|slot| self.journal.remove_object(key, slot.object));
+            let others = gone.iter().filter(|slot| slot.object != object.id);
+            others.for_each(|slot| self.journal.remove_object(key, slot.object));
             if is_only {
                 self.memory.responses.insert(key, Arc::new([Arc::clone(object)]));
             } else {
@@ -206,7 +231,7 @@ impl Shared {
             slots.iter_mut().filter(|slot| **slot == from).for_each(|slot| *slot = to);
         });
         let meta = ObjectMeta { blob: to.blob, ..object.meta.clone() };
-        self.journal.put_object(key, Arc::new(Object { id: object.id, meta }));
+        self.journal.put_object(key, Arc::new(Object { id: object.id, revision: object.revision, meta }));
         self.memory.responses.invalidate(&key);
         self.table.change_blob(from.blob, |entry| entry.remove_key(key));
     }

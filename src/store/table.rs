@@ -14,7 +14,7 @@ use std::{
 use crate::{
     digest::Digest,
     key::KeyHash,
-    object::{BlobId, ObjectId},
+    object::{BlobId, Object, ObjectId},
 };
 
 /// What the table keeps of an object. Two equal slots mean the same stored response, unchanged.
@@ -23,6 +23,7 @@ pub(super) struct Slot {
     pub(super) object: ObjectId,
     pub(super) blob: BlobId,
     pub(super) variant: u32,
+    pub(super) revision: u32,
 }
 
 /// The objects of one key, the most recent first. Nearly always one.
@@ -182,6 +183,13 @@ impl Table {
             self.gone.store(0, Relaxed);
             digests.retain(|_, id| self.blob(*id, |_| ()).is_some());
         }
+    }
+}
+
+impl Slot {
+    /// Whether it stands for `object` as it is, its blob aside.
+    pub(super) fn is_state_of(&self, object: &Object) -> bool {
+        self.object == object.id && self.revision == object.revision
     }
 }
 

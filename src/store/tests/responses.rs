@@ -22,8 +22,28 @@ async fn a_response_with_the_same_selecting_fields_is_replaced_and_others_stand_
     assert_ne!(plain.id, newer.id);
     assert!(store.update(&plain, variant(None)).is_none(), "what was replaced cannot be freshened");
     let fresh = store.update(&gzip, variant(Some("gzip"))).unwrap();
-    assert_eq!(ids(&store.lookup(key("/a").hash()).await.unwrap()), [fresh.id, newer.id]);
-    assert_eq!(store.stats().objects, 2);
+    assert_eq!(ids(&store.lookup(key("/a").hash()).await.unwrap()), [gzip.id, newer.id]);
+    assert_eq!((fresh.id, store.stats().objects), (gzip.id, 2));
+}
+
+#[tokio::test]
+async fn of_two_who_change_one_response_at_a_time_the_second_looks_again() {
+    let disk = SimDisk::new(6);
+    let store = start(&disk).await;
+    let blob = put(&store, "/a", &content(1, 1_000)).await;
+    let seen = store.lookup(key("/a").hash()).await.unwrap()[0].clone();
+    let changed = |source: &str| ObjectMeta { source: source.into(), ..meta("/a", &blob) };
+    store.update(&seen, changed("first")).unwrap();
+    assert!(store.update(&seen, changed("second")).is_none());
+    let seen = store.lookup(key("/a").hash()).await.unwrap()[0].clone();
+    assert_eq!(&*seen.meta.source, "first");
+    store.update(&seen, changed("second")).unwrap();
+    store.flush().await.unwrap();
+    drop((blob, store));
+    let store = start(&disk.crash()).await;
+    let stored = store.lookup(key("/a").hash()).await.unwrap();
+    assert_eq!((stored.len(), &*stored[0].meta.source), (1, "second"));
+    assert_eq!(read(&find(&store, "/a").await.unwrap()).await.unwrap(), content(1, 1_000));
 }
 
 #[tokio::test]
