@@ -207,6 +207,12 @@ fn degraded(stats: &store::Stats) -> Option<String> {
         store::State::Working => None,
         store::State::Full => Some("no room, and nothing that could be evicted: content is passed on without storing".to_owned()),
         store::State::Degraded => Some("writing to the disk fails: content is passed on without storing".to_owned()),
+        store::State::Missing => {
+            let remedy = "bring it back, or start weir again, which makes a new one";
+            Some(format!(
+                "the data directory is gone (removed, or no longer mounted): content is passed on without storing; {remedy}"
+            ))
+        }
     }
 }
 

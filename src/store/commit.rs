@@ -13,7 +13,7 @@ use std::{
 use crate::{
     object::BlobId,
     store::{
-        Error, State,
+        Error,
         blob::Blob,
         format::{self, ObjectHead},
         index::{BlobChange, Changes, Snapshot},
@@ -48,6 +48,7 @@ fn run(store: &Weak<Shared>, journal: &Journal) {
     while journal.wait() {
         let Some(store) = store.upgrade() else { return };
         let turn = || {
+            store.watch();
             store.commit();
             store.keep_clear();
             store.show();
@@ -74,16 +75,14 @@ impl Shared {
                 self.journal.committed();
                 self.metrics.commits.inc();
                 self.metrics.commit_seconds.observe(began.elapsed());
-                if self.room.state() == State::Degraded {
-                    self.room.enter(State::Working, &self.metrics);
-                }
+                self.recovered();
                 self.remove_files(batch.removed.clone());
             }
             Err(error) => {
                 tracing::warn!(%error, "a commit of the index failed, it will be tried again");
                 taken.iter().for_each(Taken::put_back);
                 self.journal.failed(&batch, RETRY);
-                self.room.enter(State::Degraded, &self.metrics);
+                self.cannot_write();
             }
         }
         let committed = outcome.is_ok();
@@ -96,6 +95,10 @@ impl Shared {
     }
 
     fn commit_batch(self: &Arc<Self>, batch: &Batch, taken: &mut Vec<Taken>) -> io::Result<Changes> {
+        if !self.is_there() {
+            // The index could still be written: a file without a name, that no start would find.
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the data directory is gone"));
+        }
         let mut changes = Changes {
             removed: batch.removed.iter().map(|(id, _)| *id).collect(),
             next_blob: self.blob_ids.wanted(),
@@ -209,7 +212,7 @@ impl Shared {
         let store = Arc::clone(self);
         self.pool.spawn(Kind::Background, move || {
             store.unlink(&removed);
-            store.room.freed(removed.iter().map(|(_, bytes)| bytes).sum());
+            store.room.freed(removed.iter().map(|(_, bytes)| *bytes));
             store.table.forget_digests(removed.len() as u64);
         });
     }

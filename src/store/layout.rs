@@ -43,6 +43,16 @@ impl Layout {
         self.directory.join("index.redb")
     }
 
+    /// The file whose lock says that the directory is in use.
+    pub(super) fn lock(&self) -> PathBuf {
+        self.directory.join("LOCK")
+    }
+
+    /// A file made only to see that files can be made.
+    pub(super) fn probe(&self) -> PathBuf {
+        self.volume().join("probe")
+    }
+
     /// Where an index that could not be read is kept for whoever wants to know why. One: the newest.
     pub(super) fn bad_index(&self) -> PathBuf {
         self.directory.join("index.bad")
@@ -72,8 +82,8 @@ impl Layout {
     /// Makes the directory if need be, takes its lock, and checks or writes its version. The lock is held while the file is.
     pub(super) fn claim(&self, disk: &dyn Disk) -> Result<Arc<dyn DiskFile>, Error> {
         let made = [self.directory.clone(), self.volume(), self.quarantine()];
-        disk.create_dir(&self.directory).map_err(|error| self.io("make", error))?;
-        let lock = disk.create(&self.directory.join("LOCK")).map_err(|error| self.io("lock", error))?;
+        disk.create_dirs(&self.directory).map_err(|error| self.io("make", error))?;
+        let lock = disk.create(&self.lock()).map_err(|error| self.io("lock", error))?;
         if !lock.try_lock().map_err(|error| self.io("lock", error))? {
             return Err(Error::Locked { directory: self.directory.clone() });
         }
@@ -85,7 +95,7 @@ impl Layout {
         }
         self.check_version(disk)?;
         for directory in made {
-            disk.create_dir(&directory).map_err(|error| self.io("make", error))?;
+            disk.create_dirs(&directory).map_err(|error| self.io("make", error))?;
         }
         let synced = [self.directory.clone(), self.directory.join("blobs")];
         synced.iter().try_for_each(|directory| disk.sync_dir(directory)).map_err(|error| self.io("sync", error))?;
@@ -107,7 +117,7 @@ impl Layout {
             return self.write_version(disk).map_err(|error| self.io("write", error));
         }
         let reason = match &*text {
-            "" => "has a store but no VERSION".to_owned(),
+            "" => "holds something like a store, but no VERSION: remove what is in it, or name another directory".to_owned(),
             found => format!("its format is {:?}, this weir knows {:?}", found.trim_end(), VERSION.trim_end()),
         };
         Err(Error::Version { directory: self.directory.clone(), reason })

@@ -10,6 +10,7 @@
 //! commit   commit      journal → fdatasync → index → unlink
 //! whole    complete    runs merge → identity → equal content is stored once
 //! room     room evict  limits, S3-FIFO, states of a failing disk
+//! there    presence    a data directory that vanished, or takes no files
 //! start    recover     lock, version, index → table; orphans in the background
 //! ```
 
@@ -29,6 +30,7 @@ mod memory;
 mod open;
 mod pieces;
 mod pool;
+mod presence;
 mod reader;
 mod recover;
 mod responses;
@@ -59,7 +61,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Config {
     pub directory: PathBuf,
-    /// How much content may be kept on disk.
+    /// How much of the disk content may take, in whole blocks of 4 KiB: what is arriving and what was removed but is not gone yet included.
     pub size: u64,
     /// Free space on the file system that is never touched.
     pub reserve: u64,
@@ -128,8 +130,10 @@ pub enum State {
     Working,
     /// Serves what it has, refuses new content: no room left, and nothing can be evicted.
     Full,
-    /// Serves what it has, refuses writes: syncing or committing failed. Tried again by itself.
+    /// Serves what it has, refuses writes: making files, syncing or committing failed. Tried again by itself.
     Degraded,
+    /// The data directory is gone: serves what is open or in memory, refuses writes. Ends when it is back.
+    Missing,
 }
 
 /// Figures for the page, `weir status` and metrics. Sizes in bytes.
@@ -138,7 +142,7 @@ pub struct Stats {
     pub state: State,
     pub objects: u64,
     pub blobs: u64,
-    /// Content on disk.
+    /// What content takes on the disk, in whole blocks.
     pub used: u64,
     /// Content that may be kept ([`Config::size`]).
     pub limit: u64,

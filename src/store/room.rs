@@ -3,9 +3,15 @@
 use std::{
     io,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
+};
+
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
 };
 
 use crate::{
@@ -16,8 +22,9 @@ use crate::{
         Error, State,
         blob::Blob,
         evict::{Queues, Standing},
+        pool::Kind,
         shared::Shared,
-        table::BlobEntry,
+        table::{BlobEntry, on_disk},
     },
 };
 
@@ -27,11 +34,25 @@ pub(super) struct Room {
     state: AtomicU8,
     /// Free on the file system when last asked, less what was written since.
     free: AtomicU64,
+    /// Let in, and not counted among what is stored yet.
+    arriving: AtomicU64,
     /// Removed from the store, but its files are not gone yet.
     freeing: AtomicU64,
+    /// Told when `arriving` or `freeing` became less.
+    eased: Notify,
     /// What was refused last: the store stays full until so much fits.
     refused: AtomicU64,
 }
+
+/// Room that arriving bytes have until they count as stored. Given back when dropped.
+#[derive(Debug)]
+pub(super) struct Allotment {
+    store: Weak<Shared>,
+    bytes: u64,
+}
+
+/// How long arriving bytes wait for what was evicted to be gone from the disk: it goes with the next commit.
+const ROOM_WAIT: Duration = Duration::from_secs(2);
 
 /// Room made at once for content of known length; the rest is made while it arrives, for it may never come.
 const AHEAD_MAX: u64 = 64 << 20;
@@ -49,7 +70,9 @@ impl Room {
             queues: Mutex::default(),
             state: AtomicU8::new(0),
             free: AtomicU64::new(free),
+            arriving: AtomicU64::new(0),
             freeing: AtomicU64::new(0),
+            eased: Notify::new(),
             refused: AtomicU64::new(0),
         }
     }
@@ -58,7 +81,8 @@ impl Room {
         match self.state.load(Relaxed) {
             0 => State::Working,
             1 => State::Full,
-            _ => State::Degraded,
+            2 => State::Degraded,
+            _ => State::Missing,
         }
     }
 
@@ -66,13 +90,15 @@ impl Room {
         self.free.load(Relaxed)
     }
 
+    /// Content of `bytes` is being removed: what it takes on the disk is not free before its file is gone.
     pub(super) fn freeing(&self, bytes: u64) {
-        self.freeing.fetch_add(bytes, Relaxed);
+        self.freeing.fetch_add(on_disk(bytes), Relaxed);
     }
 
-    /// All files of what was removed are gone.
-    pub(super) fn freed(&self, bytes: u64) {
-        let _ = self.freeing.fetch_update(Relaxed, Relaxed, |freeing| Some(freeing.saturating_sub(bytes)));
+    /// The files of contents of so many `bytes` are gone.
+    pub(super) fn freed(&self, bytes: impl Iterator<Item = u64>) {
+        subtract(&self.freeing, bytes.map(on_disk).sum());
+        self.eased.notify_waiters();
     }
 
     /// Changes the state; each change is one line in the log.
@@ -87,6 +113,10 @@ impl Room {
             State::Working => tracing::info!("the store takes new content again"),
             State::Full => tracing::warn!("the store is full, new content is passed through"),
             State::Degraded => tracing::error!("the store cannot write, new content is passed through"),
+            State::Missing => tracing::error!(
+                "the data directory is gone (removed, or no longer mounted): new content is passed through; \
+                 bring it back, or start weir again, which makes a new one"
+            ),
         }
     }
 
@@ -126,20 +156,69 @@ impl Shared {
 
     /// Lets `range` of a blob be written, or says why not.
     pub(super) fn admit_bytes(&self, blob: &Blob, range: ByteRange) -> Result<(), Error> {
-        self.check_open()?;
+        self.check_writable()?;
         let max = blob.len().unwrap_or(self.config.object_max).min(self.config.object_max);
         if range.end > max {
             return Err(Error::TooLarge { len: range.end, max });
         }
-        self.take_room(range.len())
+        Ok(())
     }
 
-    /// Sees to it that `bytes` more may be stored.
-    fn take_room(&self, bytes: u64) -> Result<(), Error> {
-        if self.room.state() == State::Degraded {
-            return Err(Error::Degraded);
+    /// Room for `bytes` that arrive: with them all content takes no more of the disk than it may. Waits a bounded time for evicted content to
+    /// be gone; [`Error::Full`] if that was not enough. Dropping the future leaves nothing behind.
+    pub(super) async fn allot(self: &Arc<Self>, bytes: u64) -> Result<Allotment, Error> {
+        let bytes = on_disk(bytes);
+        let deadline = Instant::now() + ROOM_WAIT;
+        loop {
+            let mut eased = std::pin::pin!(self.room.eased.notified());
+            eased.as_mut().enable();
+            self.check_writable()?;
+            if let Some(allotment) = self.allot_now(bytes) {
+                return Ok(allotment);
+            }
+            let store = Arc::clone(self);
+            self.pool.run(Kind::Write, move || store.take_room(bytes)).await.unwrap_or(Err(Error::Degraded))?;
+            if let Some(allotment) = self.allot_now(bytes) {
+                return Ok(allotment);
+            }
+            if timeout_at(deadline, eased).await.is_err() {
+                self.room.ran_out(bytes, &self.metrics);
+                return Err(Error::Full { needed: bytes });
+            }
         }
-        let over = (self.table.used.load(Relaxed) + bytes).saturating_sub(self.config.size);
+    }
+
+    /// Room for `bytes` if nothing has to go for it.
+    fn allot_now(self: &Arc<Self>, bytes: u64) -> Option<Allotment> {
+        self.room.arriving.fetch_add(bytes, Relaxed);
+        if self.taken() > self.config.size || self.room.free() < self.config.reserve.saturating_add(bytes) {
+            // Nobody is told: there is no more room than before.
+            subtract(&self.room.arriving, bytes);
+            return None;
+        }
+        subtract(&self.room.free, bytes);
+        self.has_room();
+        Some(Allotment { store: Arc::downgrade(self), bytes })
+    }
+
+    /// What all content takes on the disk now or will in a moment.
+    fn taken(&self) -> u64 {
+        self.table.used.load(Relaxed) + self.room.arriving.load(Relaxed) + self.room.freeing.load(Relaxed)
+    }
+
+    fn check_writable(&self) -> Result<(), Error> {
+        self.check_open()?;
+        match self.room.state() {
+            State::Working | State::Full => Ok(()),
+            State::Degraded | State::Missing => Err(Error::Degraded),
+        }
+    }
+
+    /// Evicts until there may be room for `bytes` more once the files are gone. Runs in the pool.
+    fn take_room(&self, bytes: u64) -> Result<(), Error> {
+        self.check_writable()?;
+        let coming = self.table.used.load(Relaxed) + self.room.arriving.load(Relaxed) + bytes;
+        let over = coming.saturating_sub(self.config.size);
         if over > 0 && self.evict(over.saturating_add(self.clear_bytes())) < over {
             self.room.ran_out(bytes, &self.metrics);
             return Err(Error::Full { needed: bytes });
@@ -152,17 +231,26 @@ impl Shared {
             self.room.ran_out(bytes, &self.metrics);
             return Err(Error::Full { needed: bytes });
         }
-        let _ = self.room.free.fetch_update(Relaxed, Relaxed, |free| Some(free.saturating_sub(bytes)));
+        if self.taken() + bytes > self.config.size {
+            // What was evicted goes with the next commit.
+            self.journal.hurry();
+        } else {
+            self.has_room();
+        }
+        Ok(())
+    }
+
+    fn has_room(&self) {
         if self.room.state() == State::Full {
             self.room.enter(State::Working, &self.metrics);
         }
-        Ok(())
     }
 
     /// Keeps some room clear. Called by the committer.
     pub(super) fn keep_clear(&self) {
         let clear = self.clear_bytes();
-        let over = (self.table.used.load(Relaxed) + clear).saturating_sub(self.config.size);
+        let coming = self.table.used.load(Relaxed) + self.room.arriving.load(Relaxed);
+        let over = (coming + clear).saturating_sub(self.config.size);
         if over > 0 {
             self.evict(over);
         }
@@ -194,13 +282,14 @@ impl Shared {
     }
 
     fn measure_free(&self) -> u64 {
-        let free = self.disk.free_space(self.layout.directory()).unwrap_or(0);
+        // A disk that does not say is not a full one: nothing is evicted for it.
+        let free = self.disk.free_space(self.layout.directory()).unwrap_or(self.room.free());
         self.room.free.store(free, Relaxed);
         self.metrics.free_bytes.set(free);
         free
     }
 
-    /// Evicts at least `bytes`, if so much may go; says how much went.
+    /// Evicts what takes at least `bytes` of the disk, if so much may go; says how much that is.
     fn evict(&self, bytes: u64) -> u64 {
         let victims = {
             let mut queues = self.room.queues.lock().unwrap_or_else(PoisonError::into_inner);
@@ -208,7 +297,7 @@ impl Shared {
         };
         let mut freed = 0;
         for id in victims {
-            freed += self.remove_blob(id).1;
+            freed += on_disk(self.remove_blob(id).1);
             self.metrics.evictions.inc();
         }
         self.metrics.evicted_bytes.add(freed);
@@ -238,6 +327,39 @@ fn standing(entry: &BlobEntry) -> Standing {
         Standing::Used
     } else {
         let ghost = entry.keys().first().map_or(0, |key| u64::from_le_bytes(key.0[..8].try_into().unwrap_or_default()));
-        Standing::Unused { bytes: entry.bytes, ghost }
+        Standing::Unused { bytes: on_disk(entry.bytes), ghost }
     }
+}
+
+impl Allotment {
+    /// None yet, of the store of `blob`.
+    pub(super) fn none(blob: &Blob) -> Self {
+        Self { store: Weak::clone(&blob.store), bytes: 0 }
+    }
+
+    /// Takes the room of `other` too.
+    pub(super) fn add(&mut self, mut other: Self) {
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+
+    /// Gives back what is not needed for `bytes` that have not arrived yet.
+    pub(super) fn keep(&mut self, bytes: u64) {
+        let kept = on_disk(bytes).min(self.bytes);
+        let back = self.bytes - kept;
+        self.bytes = kept;
+        if let Some(store) = self.store.upgrade().filter(|_| back > 0) {
+            subtract(&store.room.arriving, back);
+            store.room.eased.notify_waiters();
+        }
+    }
+}
+
+impl Drop for Allotment {
+    fn drop(&mut self) {
+        self.keep(0);
+    }
+}
+
+fn subtract(sum: &AtomicU64, bytes: u64) {
+    let _ = sum.fetch_update(Relaxed, Relaxed, |sum| Some(sum.saturating_sub(bytes)));
 }

@@ -138,12 +138,18 @@ impl Shared {
         let path = self.layout.blob(id);
         let file = match self.disk.create(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // Its name is synced with the first commit that needs it.
+                // Only this one directory: where those above are gone, so is the store. Its name is synced with the first commit that needs it.
                 self.disk.create_dir(&self.layout.blob_dir(id)).and_then(|()| self.disk.create(&path))
             }
             file => file,
         };
-        let file = file.map_err(|error| self.io_failed("create", path.clone(), error))?;
+        let file = file.map_err(|error| {
+            let error = self.io_failed("create", path.clone(), error);
+            if !matches!(error, Error::Full { .. }) {
+                self.doubt_writing();
+            }
+            error
+        })?;
         let state = BlobState { len, is_new: true, ..BlobState::default() };
         let blob = Blob::new(id, path, file, Arc::downgrade(self), state);
         self.table.add_blob(id, BlobEntry::new(0, false, false));
@@ -169,6 +175,8 @@ impl Shared {
         let path = self.layout.blob(id);
         let file = match self.disk.open(&path) {
             Ok(file) => file,
+            // All may come back with the directory.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.is_there() => return Err(absent),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 tracing::warn!(blob = %id, "the file of an indexed blob is missing, its responses are forgotten");
                 self.remove_blob(id);
@@ -269,7 +277,12 @@ impl Shared {
     /// Takes a blob and its objects out of the store; its file goes after the next commit. Says how many objects and bytes went.
     pub(super) fn remove_blob(&self, id: BlobId) -> (u64, u64) {
         let bytes = self.table.blob(id, |entry| entry.bytes).unwrap_or(0);
-        let Some(keys) = self.table.take_blob(id) else { return (0, 0) };
+        // Before it no longer counts as stored: in no moment it shall count as neither.
+        self.room.freeing(bytes);
+        let Some(keys) = self.table.take_blob(id) else {
+            self.room.freed([bytes].into_iter());
+            return (0, 0);
+        };
         let mut objects = 0;
         for key in keys {
             let mut shard = self.table.keys_mut(key);
@@ -289,7 +302,6 @@ impl Shared {
         if let Some(blob) = self.open.find(id) {
             blob.state().detached = true;
         }
-        self.room.freeing(bytes);
         self.journal.remove_blob(id, bytes);
         self.open.release(id);
         (objects, bytes)

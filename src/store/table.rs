@@ -74,12 +74,20 @@ pub(super) struct Table {
     /// Blobs removed since `digests` was last tidied.
     gone: AtomicU64,
     pub(super) objects: AtomicU64,
-    /// Bytes present of all blobs.
+    /// What the files of all blobs take on the disk.
     pub(super) used: AtomicU64,
     pub(super) pinned: AtomicU64,
 }
 
+/// What `bytes` of content take on the disk, about: whole blocks. Small contents would otherwise fill a disk far beyond what may be kept.
+pub(super) fn on_disk(bytes: u64) -> u64 {
+    bytes.next_multiple_of(BLOCK_LEN)
+}
+
 const SHARDS: usize = 64;
+
+/// The block of nearly every file system.
+const BLOCK_LEN: u64 = 4_096;
 const USES_MAX: u8 = 3;
 
 impl Default for Table {
@@ -120,13 +128,13 @@ impl Table {
         let entry = shard.get_mut(&id)?;
         let (bytes, pinned) = (entry.bytes, entry.pinned);
         let outcome = change(entry);
-        add_difference(&self.used, bytes, entry.bytes);
+        add_difference(&self.used, on_disk(bytes), on_disk(entry.bytes));
         add_difference(&self.pinned, u64::from(pinned), u64::from(entry.pinned));
         Some(outcome)
     }
 
     pub(super) fn add_blob(&self, id: BlobId, entry: BlobEntry) {
-        self.used.fetch_add(entry.bytes, Relaxed);
+        self.used.fetch_add(on_disk(entry.bytes), Relaxed);
         self.pinned.fetch_add(u64::from(entry.pinned), Relaxed);
         self.blobs[blob_shard(id)].write().unwrap_or_else(PoisonError::into_inner).insert(id, entry);
     }
@@ -134,7 +142,7 @@ impl Table {
     /// Takes a blob out, and says which keys referred to it. Their slots are the caller's to remove: no lock is held any more.
     pub(super) fn take_blob(&self, id: BlobId) -> Option<Vec<KeyHash>> {
         let entry = self.blobs[blob_shard(id)].write().unwrap_or_else(PoisonError::into_inner).remove(&id)?;
-        self.used.fetch_sub(entry.bytes, Relaxed);
+        self.used.fetch_sub(on_disk(entry.bytes), Relaxed);
         self.pinned.fetch_sub(u64::from(entry.pinned), Relaxed);
         Some(entry.keys.as_slice().to_vec())
     }
@@ -360,7 +368,7 @@ mod tests {
             entry.add_key(KeyHash([2; 16]));
             entry.remove_key(KeyHash([1; 16]));
         });
-        assert_eq!((table.used.load(Relaxed), table.pinned.load(Relaxed), table.blob_count()), (4, 1, 1));
+        assert_eq!((table.used.load(Relaxed), table.pinned.load(Relaxed), table.blob_count()), (4_096, 1, 1));
         assert_eq!(table.take_blob(id), Some(vec![KeyHash([2; 16])]));
         assert_eq!((table.used.load(Relaxed), table.pinned.load(Relaxed)), (0, 0));
         assert_eq!(table.take_blob(id), None);

@@ -23,6 +23,7 @@ use crate::{
         identity::RunHasher,
         pieces::Run,
         pool::Kind,
+        room::Allotment,
         shared::{Shared, Writing},
     },
 };
@@ -49,6 +50,8 @@ struct Lane {
 struct Queue {
     parts: VecDeque<Bytes>,
     queued: usize,
+    /// Room for what is queued, being written, or written and not summed.
+    allotted: Allotment,
     /// A job is queued or running.
     scheduled: bool,
     /// No more parts will come.
@@ -101,6 +104,7 @@ impl Blob {
         let queue = Queue {
             parts: VecDeque::new(),
             queued: 0,
+            allotted: Allotment::none(self),
             scheduled: false,
             ended: false,
             closed: false,
@@ -115,19 +119,23 @@ impl Blob {
 
 impl Writer {
     /// Takes the next bytes of the run. Returns as soon as they are queued; waits while more than a bounded amount
-    /// (1 MiB) of this run is queued. An error means the store cannot keep this run (disk full, failed): stop writing, the reason was counted.
+    /// (1 MiB) of this run is queued, and a bounded time for room. An error means the store cannot keep this run (disk full, failed): stop writing, the reason was counted.
     /// Dropping the future before it returned leaves the bytes out.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
         if bytes.is_empty() {
             return Ok(());
         }
-        let mut bytes = Some(bytes);
+        let store = self.lane.blob.store.upgrade().ok_or(Error::Closed)?;
+        let allotment = store.allot(bytes.len() as u64).await?;
+        drop(store);
+        let mut taken = Some((bytes, allotment));
         self.lane
             .wait(|queue| {
                 if queue.queued >= QUEUED_MAX {
                     return None;
                 }
-                let bytes = bytes.take()?;
+                let (bytes, allotment) = taken.take()?;
+                queue.allotted.add(allotment);
                 queue.queued += bytes.len();
                 queue.parts.push_back(bytes);
                 Some(())
@@ -214,6 +222,8 @@ impl Lane {
         if let Err(error) = outcome {
             queue.fail(error);
         }
+        let unsummed = queue.queued as u64 + cursor.unsummed();
+        queue.allotted.keep(unsummed);
         if !queue.parts.is_empty() {
             queue.cursor = Some(cursor);
             drop(queue);
@@ -227,6 +237,7 @@ impl Lane {
             cursor.close(&self.blob, store);
             drop(cursor);
             queue = self.lock();
+            queue.allotted.keep(0);
             queue.closed = true;
         } else {
             queue.cursor = Some(cursor);
@@ -284,6 +295,11 @@ impl Cursor {
         }
         self.offset = range.end;
         Ok(())
+    }
+
+    /// Bytes written that count as stored only when their run is summed.
+    fn unsummed(&self) -> u64 {
+        self.open.as_ref().map_or(0, |open| open.range.len())
     }
 
     /// Sums what was written at `gap`, run by run.

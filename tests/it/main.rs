@@ -26,3 +26,4 @@ mod room;
 mod signatures;
 mod support;
 mod tls;
+mod vanished;

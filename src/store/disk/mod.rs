@@ -18,8 +18,11 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// Opens a file, made empty if it does not exist. The name is durable after [`Disk::sync_dir`] of its directory.
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
 
-    /// Makes a directory and those above it; no error if it exists.
+    /// Makes a directory in one that exists ([`io::ErrorKind::NotFound`] if that does not); no error if it exists.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes a directory and those above it; no error if it exists.
+    fn create_dirs(&self, path: &Path) -> io::Result<()>;
 
     /// What stands in a directory, in no order.
     fn list(&self, directory: &Path) -> io::Result<Vec<Entry>>;
@@ -62,6 +65,9 @@ pub trait DiskFile: fmt::Debug + Send + Sync + 'static {
 
     /// Cuts the file, or extends it with zeros that take no room.
     fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Whether `path` leads to this file.
+    fn is_at(&self, path: &Path) -> io::Result<bool>;
 
     /// Takes the file's exclusive advisory lock; `false` if another holder has it. Held until the file is closed.
     fn try_lock(&self) -> io::Result<bool>;

@@ -1,6 +1,13 @@
 //! The operating system's file system.
 
-use std::{fs, io, io::IoSlice, io::IoSliceMut, os::unix::fs::FileExt, path::Path, sync::Arc};
+use std::{
+    fs, io,
+    io::IoSlice,
+    io::IoSliceMut,
+    os::unix::fs::{FileExt, MetadataExt},
+    path::Path,
+    sync::Arc,
+};
 
 use rustix::{
     fs::{FlockOperation, flock, statvfs},
@@ -26,6 +33,13 @@ impl Disk for RealDisk {
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
+        match fs::create_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            made => made,
+        }
+    }
+
+    fn create_dirs(&self, path: &Path) -> io::Result<()> {
         fs::create_dir_all(path)
     }
 
@@ -94,6 +108,15 @@ impl DiskFile for RealFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
+    }
+
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        let there = match fs::metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            there => there?,
+        };
+        let own = self.0.metadata()?;
+        Ok((there.dev(), there.ino()) == (own.dev(), own.ino()))
     }
 
     fn try_lock(&self) -> io::Result<bool> {

@@ -169,6 +169,20 @@ impl SimDisk {
         self.state().used()
     }
 
+    /// Bytes allocated by the files below `directory`.
+    pub fn used_below(&self, directory: &Path) -> u64 {
+        let state = self.state();
+        let files = state.live.files.iter().filter(|(path, _)| path.starts_with(directory));
+        files.map(|(_, inode)| inode.lock().blocks.len() as u64 * BLOCK_LEN).sum()
+    }
+
+    /// Removes a directory with all that is in it, as `rm -r` does; who has a file open goes on using it.
+    pub fn remove_tree(&self, directory: &Path) {
+        let mut state = self.state();
+        state.live.files.retain(|path, _| !path.starts_with(directory));
+        state.live.directories.retain(|path| !path.starts_with(directory));
+    }
+
     /// Turns one bit of a file around, as rot does. `false` if the file is not so long.
     pub fn flip_bit(&self, path: &Path, offset: u64) -> bool {
         let Some(inode) = self.state().live.files.get(path).cloned() else { return false };
@@ -226,6 +240,15 @@ impl Disk for SimDisk {
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.alive()?;
+        if !path.parent().is_some_and(|parent| state.live.directories.contains(parent)) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        state.live.directories.insert(path.to_owned());
+        Ok(())
+    }
+
+    fn create_dirs(&self, path: &Path) -> io::Result<()> {
         let mut state = self.alive()?;
         state.live.directories.extend(path.ancestors().map(Path::to_owned));
         Ok(())
@@ -336,6 +359,10 @@ impl DiskFile for SimFile {
         drop(self.disk.alive()?);
         self.inode.change(Change::SetLen(len));
         Ok(())
+    }
+
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        Ok(self.disk.alive()?.live.files.get(path).is_some_and(|inode| Arc::ptr_eq(inode, &self.inode)))
     }
 
     fn try_lock(&self) -> io::Result<bool> {

@@ -1,7 +1,7 @@
 //! The real disk, in a directory of its own.
 
 use super::*;
-use crate::store::{Error, RealDisk};
+use crate::store::{Error, RealDisk, State};
 
 struct Directory(PathBuf);
 
@@ -32,4 +32,29 @@ async fn the_real_disk_keeps_what_the_simulated_one_keeps() {
     store.close().await.unwrap();
     let report = crate::store::fsck(&directory.0, &(Arc::new(RealDisk) as Arc<dyn crate::store::Disk>), false).unwrap();
     assert!(report.is_clean(), "{report:?}");
+}
+
+#[tokio::test]
+async fn a_directory_that_comes_back_is_used_again() {
+    let directory = Directory(std::env::temp_dir().join(format!("weir-store-back-{}", std::process::id())));
+    let elsewhere = Directory(directory.0.with_extension("elsewhere"));
+    let bytes = content(1, 1_000);
+    let store = real(&directory).await.unwrap();
+    drop(put(&store, "/a", &bytes).await);
+    store.flush().await.unwrap();
+    std::fs::rename(&directory.0, &elsewhere.0).unwrap();
+    assert!(store.create(Some(1)).await.is_err());
+    assert_eq!(store.stats().state, State::Missing);
+    assert!(!directory.0.exists(), "somebody made it again");
+    std::fs::rename(&elsewhere.0, &directory.0).unwrap();
+    // The committer looks once a second.
+    for _ in 0..200 {
+        if store.stats().state == State::Working {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    drop(put(&store, "/b", &bytes).await);
+    assert_eq!(read(&find(&store, "/a").await.unwrap()).await.unwrap(), bytes);
+    store.close().await.unwrap();
 }

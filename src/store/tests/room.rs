@@ -3,7 +3,8 @@
 use super::*;
 use crate::store::{Disk, Error, State, disk::sim::Faults};
 
-const ONE: u64 = 100_000;
+/// Whole blocks, so that content takes what it is long.
+const ONE: u64 = 25 * 4_096;
 
 async fn has(store: &Store, path: &str) -> bool {
     !store.lookup(key(path).hash()).await.unwrap().is_empty()
@@ -89,9 +90,9 @@ async fn a_full_disk_fails_the_run_and_the_store_recovers_when_there_is_room() {
     let pinned = put(&store, "/pinned", &content(1, ONE)).await;
     store.pin(pinned.id(), true);
     store.flush().await.unwrap();
-    disk.set_capacity(disk.used() + ONE / 2);
     let blob = store.create(Some(MIB)).await.unwrap();
     store.insert(meta("/a", &blob));
+    disk.set_capacity(disk.used() + ONE / 2);
     assert!(matches!(write(&blob, 0, &content(2, MIB)).await, Err(Error::Full { .. })));
     assert_eq!(store.stats().state, State::Full);
     assert_eq!(read(&pinned).await.unwrap(), content(1, ONE), "what is there is served");
@@ -200,4 +201,62 @@ async fn a_failing_index_is_a_state_that_ends_by_itself() {
     drop((blob, store));
     let store = start(&disk.crash()).await;
     assert_eq!(read(&find(&store, "/new").await.unwrap()).await.unwrap(), new, "nothing pending was lost");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn content_never_takes_more_of_the_disk_than_it_may_however_fast_it_comes() {
+    let disk = SimDisk::new(10);
+    let store = start_with(&disk, |config| config.size = MIB).await;
+    let client = |client: u64| {
+        let (disk, store) = (disk.clone(), store.clone());
+        tokio::spawn(async move {
+            for number in 0..100 {
+                let bytes = content(client * 1_000 + number, 1 + number * 997 % 50_000);
+                let Ok(blob) = store.create(Some(bytes.len() as u64)).await else { continue };
+                store.insert(meta(&format!("/{client}/{number}"), &blob));
+                // Refused is as good as kept, but never more than may be.
+                let _ = write(&blob, 0, &bytes).await;
+                let used = disk.used_below(std::path::Path::new("/data/blobs"));
+                assert!(used <= MIB, "{used} bytes on the disk");
+            }
+        })
+    };
+    for client in (0..4).map(client).collect::<Vec<_>>() {
+        client.await.unwrap();
+    }
+    assert!(store.stats().used <= MIB);
+    assert!(store.stats().used > MIB / 2, "{:?}", store.stats());
+}
+
+#[tokio::test]
+async fn small_contents_count_as_the_blocks_they_take() {
+    let store = start(&SimDisk::new(11)).await;
+    for number in 0..10 {
+        drop(put(&store, &format!("/{number}"), &content(number, 10)).await);
+    }
+    assert_eq!(store.stats().used, 10 * 4_096);
+}
+
+#[tokio::test]
+async fn a_directory_that_vanished_is_noticed_and_nothing_makes_half_of_it_again() {
+    let disk = SimDisk::new(12);
+    let store = start(&disk).await;
+    let bytes = content(1, ONE);
+    let held = put(&store, "/held", &bytes).await;
+    store.flush().await.unwrap();
+    disk.remove_tree(std::path::Path::new("/data"));
+    assert!(store.create(Some(1)).await.is_err());
+    assert_eq!(store.stats().state, State::Missing);
+    assert_eq!(read(&held).await.unwrap(), bytes, "what is open is served");
+    assert!(matches!(store.flush().await, Err(Error::Degraded)));
+    assert!(matches!(store.create(Some(1)).await, Err(Error::Degraded)));
+    assert_eq!(disk.files(), Vec::<PathBuf>::new());
+    drop(held);
+    let _ = store.close().await;
+    drop(store);
+
+    let store = start(&disk).await;
+    assert_eq!(store.stats().objects, 0);
+    drop(put(&store, "/new", &bytes).await);
+    assert_eq!(read(&find(&store, "/new").await.unwrap()).await.unwrap(), bytes);
 }

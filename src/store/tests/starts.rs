@@ -8,7 +8,7 @@ async fn open_error(disk: &SimDisk) -> Error {
 }
 
 fn write_version(disk: &SimDisk, text: &str) {
-    disk.create_dir(std::path::Path::new("/data/blobs")).unwrap();
+    disk.create_dirs(std::path::Path::new("/data/blobs")).unwrap();
     let file = disk.create(std::path::Path::new("/data/VERSION")).unwrap();
     file.set_len(0).unwrap();
     file.write_at(0, &[std::io::IoSlice::new(text.as_bytes())]).unwrap();
