@@ -125,7 +125,8 @@ pub struct Definition {
     pub kind: Kind,
     /// Where it is. Its host and port may be private: naming them here is the permission.
     pub url: Origin,
-    /// The hosts it serves: for a parent, what it is asked for (empty: everything); for an origin, the hosts whose content really lives here.
+    /// The hosts it serves: for a parent, what it is asked for (empty: whatever is behind no door of ours); for an origin, the hosts whose
+    /// content really lives here (empty: it stands behind a door).
     pub hosts: Vec<HostPattern>,
     /// Dial this address instead of resolving `url`'s host.
     pub address: Option<SocketAddr>,
@@ -164,6 +165,11 @@ impl Definition {
             bytes_per_second: None,
             probe: None,
         }
+    }
+
+    /// Whether it is a server of ours that clients know under our name: the door selects it, never a host.
+    pub fn is_behind_a_door(&self) -> bool {
+        self.kind == Kind::Origin && self.hosts.is_empty()
     }
 
     /// Whether `origin` is among the hosts it serves. A parent without a list serves all, an origin only what is listed.

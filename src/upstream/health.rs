@@ -19,7 +19,7 @@ use std::{
 use http::StatusCode;
 use tokio::{
     sync::Notify,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{
@@ -45,9 +45,11 @@ pub(super) struct Upstream {
     ejected: Notify,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Condition {
     pub(super) ejected: bool,
+    /// When it became ejected, or healthy.
+    pub(super) since: Instant,
     /// Failures since the last success.
     pub(super) failures: u32,
     /// The objects whose bodies broke since then; no more of them than failures that count.
@@ -84,8 +86,10 @@ impl Upstream {
         let meters = metrics.named(&name);
         meters.healthy.set(1);
         let budget = definition.as_ref().and_then(|d| d.bytes_per_second).map(Budget::new);
-        let (received, condition, ejected) = Default::default();
-        Self { name, definition, meters, budget, received, rules, condition, ejected }
+        let since = Instant::now();
+        let condition = Condition { ejected: false, since, failures: 0, broken: Vec::new(), last_error: None, latency: None };
+        let (received, ejected) = Default::default();
+        Self { name, definition, meters, budget, received, rules, condition: Mutex::new(condition), ejected }
     }
 
     /// The name as errors carry it.
@@ -159,6 +163,7 @@ impl Upstream {
             return;
         }
         condition.ejected = true;
+        condition.since = Instant::now();
         self.meters.healthy.set(0);
         tracing::warn!(upstream = %self.name, failures = condition.failures, %error, "upstream ejected");
         self.ejected.notify_one();
@@ -168,6 +173,7 @@ impl Upstream {
         condition.failures = 0;
         condition.broken.clear();
         if std::mem::take(&mut condition.ejected) {
+            condition.since = Instant::now();
             self.meters.healthy.set(1);
             tracing::info!(upstream = %self.name, "upstream restored");
         }

@@ -35,7 +35,7 @@ use tokio::{sync::OwnedSemaphorePermit, task::JoinSet, time::sleep};
 pub use self::{
     body::{Body, Framing},
     config::{Config, Connections, Definition, Health, HostPattern, Kind, Own, Redirects, Resolver, Timeouts, Tls},
-    dial::{Dial, Stream},
+    dial::{Dial, Stream, check_ca_file},
     error::{ConfigError, Error},
     interim::{Hear, Interim},
 };
@@ -102,6 +102,8 @@ pub struct UpstreamHealth {
     /// `http://host:port`.
     pub url: String,
     pub state: State,
+    /// How long it has been so.
+    pub since: Duration,
     pub last_error: Option<String>,
     /// Moving average of the time to the response head; none before the first answer.
     pub latency: Option<Duration>,
@@ -283,6 +285,7 @@ impl Shared {
             kind: upstream.kind(),
             url: upstream.definition.as_ref().map(|definition| definition.url.to_string()).unwrap_or_default(),
             state: if condition.ejected { State::Ejected } else { State::Healthy },
+            since: condition.since.elapsed(),
             last_error: condition.last_error.map(|error| error.to_string()),
             latency: condition.latency,
             connections_in_use,

@@ -49,10 +49,12 @@ impl Hierarchy {
         Self { configured, unconfigured }
     }
 
-    /// Parents, then the authority; whoever is ejected comes last.
+    /// Parents, then the authority; whoever is ejected comes last. What stands behind a door of ours is private to this site: a parent hears of
+    /// it only when its list says so.
     pub(super) fn for_content(&self, target: &Target) -> Vec<Hop> {
-        let covers = |d: &&(&Arc<Upstream>, &Definition)| d.1.kind == Kind::Parent && d.1.covers(&target.origin);
-        let parents: Vec<_> = self.definitions().filter(|d| covers(&d)).collect();
+        let is_private = self.definition(target).is_some_and(Definition::is_behind_a_door);
+        let is_asked = |d: &Definition| d.kind == Kind::Parent && d.covers(&target.origin) && !(is_private && d.hosts.is_empty());
+        let parents: Vec<_> = self.definitions().filter(|(_, definition)| is_asked(definition)).collect();
         let only_parents = parents.iter().any(|(_, definition)| definition.only_parents);
         let mut hops: Vec<_> =
             parents.into_iter().map(|(upstream, definition)| parent(upstream, definition, &target.origin)).collect();

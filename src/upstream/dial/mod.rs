@@ -26,6 +26,7 @@ pub(super) use self::{
 pub use self::{
     faults::{Fault, Faults},
     network::Network,
+    tls::check_ca_file,
 };
 
 /// A bidirectional byte stream to an upstream.

@@ -27,6 +27,14 @@ pub(super) fn with_file(roots: &RootCertStore, file: &Path) -> Result<RootCertSt
     Ok(roots)
 }
 
+/// Whether a PEM file holds certificate authorities, and nothing that is none. Blocks on the disk.
+///
+/// # Errors
+/// The file is not readable, or something in it is no certificate of an authority.
+pub fn check_ca_file(file: &Path) -> Result<(), ConfigError> {
+    add(&mut RootCertStore::empty(), file)
+}
+
 /// What may be spoken on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::upstream) enum Versions {

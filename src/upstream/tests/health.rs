@@ -257,3 +257,26 @@ async fn a_bad_configuration_is_refused_and_the_old_one_stays() {
     assert!(upstreams.reload(world.config.clone()).is_err());
     assert_eq!(got(&upstreams).await, "parent's");
 }
+
+#[tokio::test(start_paused = true)]
+async fn it_is_known_since_when_an_upstream_is_as_it_is() {
+    let mut world = World::new();
+    world.upstream("parent", Kind::Parent, "http://parent.corp:8080");
+    world.server("parent.corp", PARENT, |_| Reply::Send(ok("parent's")));
+    world.server("dl.test", "8.8.8.8:80", |_| Reply::Send(ok("origin's")));
+    let upstreams = world.start();
+    let since = || (upstreams.health()[0].state, upstreams.health()[0].since);
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(since(), (State::Healthy, HOUR));
+    world.net.script(at(), std::iter::repeat_n(Fault::Refuse, 5));
+    for _ in 0..5 {
+        assert_eq!(got(&upstreams).await, "origin's");
+    }
+    assert!(matches!(since(), (State::Ejected, since) if since < HOUR), "{:?}", since());
+    tokio::time::sleep(HOUR).await;
+    assert!(
+        matches!(since(), (State::Healthy, since) if since > HOUR / 2 && since <= HOUR),
+        "probed and restored: {:?}",
+        since()
+    );
+}

@@ -169,6 +169,19 @@ async fn pass_goes_to_the_authority_and_through_a_parent_only_when_that_is_the_d
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_parent_hears_of_a_server_behind_a_door_only_when_its_list_says_so() {
+    for (hosts, answers) in [(None, "wsus"), (Some("other.corp"), "wsus"), (Some("wsus.corp"), "parent's")] {
+        let (mut world, parent, _) = family(ok("parent's"));
+        world.config.upstreams[0].hosts = hosts.iter().map(|host| host.parse().unwrap()).collect();
+        world.config.upstreams[0].only_parents = true;
+        world.upstream("wsus", Kind::Origin, "http://wsus.corp");
+        world.server("wsus.corp", "10.0.0.9:80", |_| Reply::Send(ok("wsus")));
+        let got = fetched(&world.start(), ask(through("wsus", "http://wsus.corp"), "/Content/a")).await.unwrap();
+        assert_eq!((got.as_str(), parent.requests()), (answers, usize::from(answers == "parent's")), "{hosts:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_known_about_ranges_is_found_by_door_and_by_host() {
     let mut world = World::new();
     world.upstream("wsus", Kind::Origin, "http://wsus.corp").ranges = Some(true);
