@@ -41,7 +41,7 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let app = runtime.block_on(App::start(config, Sources { file: None, flags }))?;
     let outcome = client(app.addresses()[0], hits);
-    runtime.block_on(app.shutdown(Duration::ZERO));
+    runtime.block_on(app.shutdown(std::future::ready(())));
     drop(runtime);
     std::fs::remove_dir_all(&directory)?;
     outcome.map_err(Into::into)

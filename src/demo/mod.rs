@@ -91,7 +91,7 @@ pub fn run(options: &Options) -> Result<bool> {
         let (config, sources) = configuration(options, origin.address, scratch.path())?;
         let weir = App::start(config, sources).await.context("weir does not start")?;
         let kept = show(&origin, &weir, options).await;
-        weir.shutdown(GRACE).await;
+        weir.shutdown(tokio::time::sleep(GRACE)).await;
         kept
     })
 }

@@ -1,7 +1,8 @@
 //! The certificates that TLS sockets answer with: read, checked, and replaced as a whole while handshakes go on.
 
 use std::{
-    path::PathBuf,
+    fmt,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -9,12 +10,12 @@ use std::{
 use arc_swap::ArcSwap;
 use rustls::{
     ServerConfig,
-    client::verify_server_name,
     crypto::aws_lc_rs,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
-    server::{ClientHello, ParsedCertificate, ResolvesServerCert},
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
+use webpki::EndEntityCert;
 
 use crate::listener::{Certificate, validity::not_after};
 
@@ -31,34 +32,45 @@ struct Table(ArcSwap<Vec<Entry>>);
 
 #[derive(Debug)]
 struct Entry {
-    chain: PathBuf,
-    /// Lower case. Empty: the certificate says itself.
-    names: Vec<Box<str>>,
+    summary: CertificateSummary,
     key: Arc<CertifiedKey>,
-    not_after: Option<SystemTime>,
 }
 
 /// A certificate in use, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateSummary {
     pub chain: PathBuf,
-    /// As configured; empty: those that the certificate itself is valid for.
+    /// The server names it answers for, lower case, exact or `*.` and a suffix: as configured, else the certificate's own (RFC 5280 §4.2.1.6).
     pub names: Vec<Box<str>>,
+    /// Configured names that the certificate is not valid for: clients will refuse it.
+    pub names_uncovered: Vec<Box<str>>,
     /// `None` when it cannot be read.
     pub not_after: Option<SystemTime>,
 }
 
-/// Why a certificate cannot be used.
+/// Why a certificate cannot be used. Each names the file that has to change.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
     #[error("{path}: not readable as PEM")]
     Pem { path: PathBuf, source: rustls::pki_types::pem::Error },
     #[error("{path}: holds no certificate")]
     Empty { path: PathBuf },
-    #[error("{key}: not a key we can use, or not the key of {chain}")]
-    Key { chain: PathBuf, key: PathBuf, source: rustls::Error },
+    #[error("{path}: the first certificate is not one a server can show: {reason}")]
+    Leaf { path: PathBuf, reason: String },
+    #[error("{path}: not a key we can use, or not the key of {chain}")]
+    Key { chain: PathBuf, path: PathBuf, source: rustls::Error },
     #[error("TLS")]
     Tls(#[source] rustls::Error),
+}
+
+impl CertificateError {
+    /// The file it is about; `None` when it is about none.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Pem { path, .. } | Self::Empty { path } | Self::Leaf { path, .. } | Self::Key { path, .. } => Some(path),
+            Self::Tls(_) => None,
+        }
+    }
 }
 
 impl Certificates {
@@ -75,6 +87,16 @@ impl Certificates {
         Ok(())
     }
 
+    /// Handshakes from now on use what `new` has, which was read and checked already.
+    pub fn adopt(&self, new: &Self) {
+        self.table.0.store(new.table.0.load_full());
+    }
+
+    /// What one pair of files would answer for, or everything that is wrong with it. Blocks on the disk.
+    pub fn inspect(file: &Certificate) -> Result<CertificateSummary, Vec<CertificateError>> {
+        read(file).map(|entry| entry.summary)
+    }
+
     /// Whether a client that asks for `name` is meant for us. Without a name: whether there is any certificate.
     pub fn answers(&self, name: Option<&str>) -> bool {
         self.table.find(name).is_some()
@@ -82,7 +104,7 @@ impl Certificates {
 
     /// What is in use now, in the order of the configuration.
     pub fn summaries(&self) -> Vec<CertificateSummary> {
-        self.table.0.load().iter().map(Entry::summary).collect()
+        self.table.0.load().iter().map(|entry| entry.summary.clone()).collect()
     }
 
     pub(super) fn tls(&self) -> Arc<ServerConfig> {
@@ -108,34 +130,48 @@ impl ResolvesServerCert for Table {
     }
 }
 
-impl Entry {
-    fn summary(&self) -> CertificateSummary {
-        CertificateSummary { chain: self.chain.clone(), names: self.names.clone(), not_after: self.not_after }
+impl CertificateSummary {
+    /// How much longer it is valid; `None` when that is over, or not known.
+    pub fn valid_for(&self, now: SystemTime) -> Option<Duration> {
+        self.not_after?.duration_since(now).ok()
     }
 
     /// Tells the administrator what clients will complain about, before they do.
     fn warn(&self, now: SystemTime) {
         let certificate = self.chain.display();
-        for name in &self.names {
-            if !is_valid_for(&self.key, &name.replacen("*.", "any.", 1)) {
-                tracing::warn!(%certificate, %name, "certificate is not valid for a name it is configured for");
-            }
+        for name in &self.names_uncovered {
+            tracing::warn!(%certificate, %name, "certificate is not valid for a name it is configured for");
         }
-        match self.not_after.map(|end| end.duration_since(now)) {
-            Some(Err(_)) => tracing::warn!(%certificate, "certificate has expired"),
-            Some(Ok(left)) if left < EXPIRES_SOON => {
-                tracing::warn!(%certificate, days = left.as_secs() / 86_400, "certificate expires soon")
+        if self.names.is_empty() {
+            tracing::warn!(%certificate, "certificate has no DNS name: only clients that name no server get it");
+        }
+        match self.valid_for(now) {
+            None if self.not_after.is_some() => tracing::warn!(%certificate, "certificate has expired"),
+            Some(left) if left < EXPIRES_SOON => {
+                tracing::warn!(%certificate, days = left.as_secs() / 86_400, "certificate expires soon");
             }
             _ => {}
         }
     }
+}
 
-    fn is_for(&self, name: &str) -> bool {
-        if self.names.is_empty() {
-            is_valid_for(&self.key, name)
-        } else {
-            self.names.iter().any(|pattern| matches(pattern, name))
+impl fmt::Display for CertificateSummary {
+    /// For people: file, names, and until when.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = if self.names.is_empty() { "no name".to_owned() } else { self.names.join(", ") };
+        write!(f, "certificate {}: for {names}", self.chain.display())?;
+        let Some(end) = self.not_after else { return Ok(()) };
+        let day = httpdate::fmt_http_date(end);
+        match self.valid_for(SystemTime::now()) {
+            Some(left) => write!(f, "; valid until {day} ({} days)", left.as_secs() / 86_400),
+            None => write!(f, "; expired {day}"),
         }
+    }
+}
+
+impl Entry {
+    fn is_for(&self, name: &str) -> bool {
+        self.summary.names.iter().any(|pattern| matches(pattern, name))
     }
 }
 
@@ -147,10 +183,9 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-fn is_valid_for(key: &CertifiedKey, name: &str) -> bool {
-    let Ok(name) = ServerName::try_from(name) else { return false };
-    let certificate = key.end_entity_cert().and_then(ParsedCertificate::try_from);
-    certificate.is_ok_and(|certificate| verify_server_name(&certificate, &name).is_ok())
+/// Whether a certificate with these names is valid for a pattern: it has the same pattern, or one that takes in the name.
+fn is_covered(pattern: &str, certified: &[Box<str>]) -> bool {
+    certified.iter().any(|name| **name == *pattern || matches(name, pattern))
 }
 
 fn tls_config(table: Arc<Table>) -> Result<ServerConfig, rustls::Error> {
@@ -168,35 +203,47 @@ fn read_all(files: &[Certificate]) -> Result<Vec<Entry>, Vec<CertificateError>> 
     for file in files {
         match read(file) {
             Ok(entry) => entries.push(entry),
-            Err(error) => errors.push(error),
+            Err(found) => errors.extend(found),
         }
     }
+    let now = SystemTime::now();
+    entries.iter().for_each(|entry| entry.summary.warn(now));
     if errors.is_empty() { Ok(entries) } else { Err(errors) }
 }
 
-fn read(file: &Certificate) -> Result<Entry, CertificateError> {
-    let pem_error = |path: &PathBuf| {
-        let path = path.clone();
-        move |source| CertificateError::Pem { path, source }
+/// One pair of files, or what is wrong with either and with both together.
+fn read(file: &Certificate) -> Result<Entry, Vec<CertificateError>> {
+    let (chain, key) = match (read_chain(&file.chain), read_key(&file.key)) {
+        (Ok(chain), Ok(key)) => (chain, key),
+        (chain, key) => return Err(chain.err().into_iter().chain(key.err()).collect()),
     };
-    let chain: Vec<_> = CertificateDer::pem_file_iter(&file.chain).and_then(Iterator::collect).map_err(pem_error(&file.chain))?;
-    if chain.is_empty() {
-        return Err(CertificateError::Empty { path: file.chain.clone() });
-    }
-    let key = PrivateKeyDer::from_pem_file(&file.key).map_err(pem_error(&file.key))?;
-    let key = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(|source| CertificateError::Key {
-        chain: file.chain.clone(),
-        key: file.key.clone(),
-        source,
-    })?;
-    let entry = Entry {
-        chain: file.chain.clone(),
-        names: file.names.iter().map(|name| name.to_ascii_lowercase().into()).collect(),
-        not_after: key.end_entity_cert().ok().and_then(|certificate| not_after(certificate)),
-        key: Arc::new(key),
-    };
-    entry.warn(SystemTime::now());
-    Ok(entry)
+    let (certified, not_after) = leaf(&file.chain, &chain[0]).map_err(|error| vec![error])?;
+    let key = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())
+        .map_err(|source| vec![CertificateError::Key { chain: file.chain.clone(), path: file.key.clone(), source }])?;
+    let asked: Vec<Box<str>> = file.names.iter().map(|name| name.to_ascii_lowercase().into()).collect();
+    let names_uncovered = asked.iter().filter(|name| !is_covered(name, &certified)).cloned().collect();
+    let names = if asked.is_empty() { certified } else { asked };
+    Ok(Entry { summary: CertificateSummary { chain: file.chain.clone(), names, names_uncovered, not_after }, key: Arc::new(key) })
+}
+
+/// At least one certificate.
+fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+    let chain: Vec<_> = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|source| CertificateError::Pem { path: path.to_owned(), source })?;
+    if chain.is_empty() { Err(CertificateError::Empty { path: path.to_owned() }) } else { Ok(chain) }
+}
+
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, CertificateError> {
+    PrivateKeyDer::from_pem_file(path).map_err(|source| CertificateError::Pem { path: path.to_owned(), source })
+}
+
+/// The DNS names of the server's own certificate, lower case, and the end of its validity.
+fn leaf(path: &Path, der: &CertificateDer<'_>) -> Result<(Vec<Box<str>>, Option<SystemTime>), CertificateError> {
+    let unusable = |error: webpki::Error| CertificateError::Leaf { path: path.to_owned(), reason: error.to_string() };
+    let certificate = EndEntityCert::try_from(der).map_err(unusable)?;
+    let names = certificate.valid_dns_names().map(|name| name.to_ascii_lowercase().into()).collect();
+    Ok((names, not_after(der)))
 }
 
 /// Enough time to get a new one without haste.

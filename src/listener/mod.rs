@@ -148,24 +148,32 @@ impl Running {
         usize::try_from(self.open.value()).unwrap_or(0)
     }
 
-    /// Stops accepting, closes idle connections, lets running requests finish for `grace`, then cuts what is left.
-    pub async fn shutdown(mut self, grace: Duration) -> Drained {
+    /// Stops accepting, closes idle connections, lets running requests finish until `cut` is ready, then cuts what is left.
+    pub async fn shutdown(mut self, cut: impl Future<Output = ()>) -> Drained {
         self.phase.send_replace(Phase::Draining);
-        let mut total = Drained::default();
-        let cut = tokio::time::sleep(grace);
+        let (mut total, mut is_cut) = (Drained::default(), false);
         tokio::pin!(cut);
         for mut running in std::mem::take(&mut self.loops) {
-            let drained = tokio::select! {
-                drained = &mut running => drained,
-                () = &mut cut => {
-                    self.phase.send_replace(Phase::Cut);
-                    timeout(CUT_TIME, running).await.unwrap_or(Ok(Drained::default()))
+            if !is_cut {
+                tokio::select! {
+                    drained = &mut running => {
+                        total.add(drained.unwrap_or_default());
+                        continue;
+                    }
+                    () = &mut cut => is_cut = true,
                 }
-            };
-            let Drained { finished, cut } = drained.unwrap_or_default();
-            total = Drained { finished: total.finished + finished, cut: total.cut + cut };
+                self.phase.send_replace(Phase::Cut);
+            }
+            total.add(timeout(CUT_TIME, running).await.unwrap_or(Ok(Drained::default())).unwrap_or_default());
         }
         total
+    }
+}
+
+impl Drained {
+    fn add(&mut self, more: Self) {
+        self.finished += more.finished;
+        self.cut += more.cut;
     }
 }
 

@@ -157,5 +157,5 @@ async fn on_a_simulated_disk_that_fills_up_downloads_go_on_and_the_cache_recover
     eventually("something is stored again", || async { download(path, content).await.then_some(()) }).await;
     eventually("and the metric says so", || async { (!degraded().await).then_some(()) }).await;
     assert!(said().contains("takes new content again"), "the log says so: {}", said());
-    weir.shutdown(std::time::Duration::from_secs(1)).await;
+    weir.shutdown(tokio::time::sleep(std::time::Duration::from_secs(1))).await;
 }

@@ -11,7 +11,7 @@ async fn a_running_response_is_finished_and_no_connection_accepted() {
     idle.write_all(KEEP.as_bytes()).await.unwrap();
     read_until(&mut idle, "ok").await;
 
-    let drain = tokio::spawn(ground.running.shutdown(SOON));
+    let drain = tokio::spawn(ground.running.shutdown(sleep(SOON)));
     assert_eq!(read_all(&mut idle).await, "", "an idle connection is closed at once");
     assert!(TcpStream::connect(ground.address).await.is_err(), "nobody listens any more");
     ground.site.release.notify_one();
@@ -30,7 +30,7 @@ async fn what_outlasts_the_grace_period_is_cut() {
     tunnel.write_all(b"CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n").await.unwrap();
     read_until(&mut tunnel, "\r\n\r\n").await;
 
-    let drained = ground.running.shutdown(Duration::from_millis(50)).await;
+    let drained = ground.running.shutdown(sleep(Duration::from_millis(50))).await;
     assert_eq!(drained, Drained { finished: 0, cut: 2 });
     assert!(!read_all(&mut stuck).await.ends_with("0\r\n\r\n"), "a cut response does not look whole");
     assert_eq!(read_all(&mut tunnel).await, "");
@@ -56,7 +56,7 @@ async fn a_head_that_was_coming_when_the_drain_began_is_answered() {
     client.write_all(first.as_bytes()).await.unwrap();
     // Another connection's answer shows that the first half was read: there is one thread.
     ground.ask(CLOSE).await;
-    let drain = tokio::spawn(ground.running.shutdown(SOON));
+    let drain = tokio::spawn(ground.running.shutdown(sleep(SOON)));
     tokio::task::yield_now().await;
     client.write_all(second.as_bytes()).await.unwrap();
     let answer = read_all(&mut client).await;

@@ -137,7 +137,7 @@ async fn a_connect_tunnel_counts_as_a_connection_until_it_closes() {
     assert_eq!(ground.running.connections(), 1);
     client.shutdown().await.unwrap();
     assert_eq!(read_all(&mut client).await, "");
-    let drained = ground.running.shutdown(SOON).await;
+    let drained = ground.running.shutdown(sleep(SOON)).await;
     assert_eq!(drained.cut, 0);
     assert_eq!(ground.metrics.connections.value(), 0);
 }

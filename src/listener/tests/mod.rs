@@ -22,7 +22,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     sync::{Notify, watch},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use crate::{

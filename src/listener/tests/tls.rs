@@ -122,7 +122,7 @@ async fn an_allowed_origins_name_passes_untouched() {
     assert_eq!(echoed, hello, "the origin sees every byte of the client");
     assert_eq!(*ground.site.seen.lock().unwrap(), ["tunnel https://allowed.example"]);
     assert_eq!(ground.metrics.tls_passed.value(), 1);
-    assert_eq!(ground.running.shutdown(Duration::ZERO).await.cut, 1, "a tunnel ends with the grace period");
+    assert_eq!(ground.running.shutdown(std::future::ready(())).await.cut, 1, "a tunnel ends with the grace period");
 }
 
 fn client_hello(files: &Files, name: &str) -> Vec<u8> {
@@ -184,6 +184,23 @@ async fn a_reload_brings_the_new_certificate_to_new_handshakes() {
     assert!(ask(&mut open, "/").await.ends_with("ok"), "what is open stays open");
     let [summary] = &certificates.summaries()[..] else { panic!("one certificate") };
     assert!(summary.chain.ends_with("b.pem") && summary.not_after.is_some(), "{summary:?}");
+    assert_eq!(summary.names[..], ["b.example".into()]);
+}
+
+#[test]
+fn a_certificate_answers_for_the_names_in_it_unless_others_are_configured() {
+    let mut files = Files::new("summary");
+    let own = files.issue("a", &["A.example", "*.branch.example", "127.0.0.1"]);
+    let summary = Certificates::inspect(&own).unwrap();
+    assert_eq!(summary.names[..], ["a.example".into(), "*.branch.example".into()], "DNS names, wildcards too, in lower case");
+    let names = ["pc.branch.example", "*.branch.example", "x.y.branch.example", "b.example"].map(str::to_owned).to_vec();
+    let configured = Certificates::inspect(&Certificate { names, ..own }).unwrap();
+    assert_eq!(configured.names.len(), 4);
+    assert_eq!(
+        configured.names_uncovered[..],
+        ["x.y.branch.example".into(), "b.example".into()],
+        "a wildcard stands for one label"
+    );
 }
 
 #[tokio::test]
