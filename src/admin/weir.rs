@@ -157,7 +157,7 @@ pub struct ObjectQuery {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ObjectPage {
     pub objects: Vec<Listed>,
-    /// Where the next page starts; none: this was the last. A page may be short, even empty, and not be the last.
+    /// Where the next page starts; none: this was the last. A page of one host in a very large store may be short, even empty, and not be the last.
     pub next: Option<String>,
 }
 

@@ -104,13 +104,28 @@ impl Weir for Administration {
 
     fn objects(&self, query: ObjectQuery) -> Answer<'_, ObjectPage> {
         Box::pin(async move {
-            let after = query.after.as_deref().map(page).transpose()?;
-            let limit = query.limit.unwrap_or(100).clamp(1, 1000);
-            let (listed, next) = self.parts.store.objects(after, limit).await.map_err(failed)?;
-            let of_host =
-                |listed: &store::Listed| query.host.as_deref().is_none_or(|host| listed.object.meta.key.group() == host);
-            let objects = listed.into_iter().filter(of_host).map(listing).collect();
-            Ok(ObjectPage { objects, next: next.map(page_text) })
+            let limit = query.limit.unwrap_or(100).clamp(1, READ_MAX);
+            let mut after = query.after.as_deref().map(page).transpose()?;
+            let Some(host) = query.host.map(|host| host.to_ascii_lowercase()) else {
+                let (listed, next) = self.parts.store.objects(after, limit).await.map_err(failed)?;
+                return Ok(ObjectPage { objects: listed.into_iter().map(listing).collect(), next: next.map(page_text) });
+            };
+            let mut objects = Vec::new();
+            for _ in 0..READS_MAX {
+                let (listed, next) = self.parts.store.objects(after, READ_MAX).await.map_err(failed)?;
+                for listed in listed.into_iter().filter(|listed| listed.object.meta.key.group() == host) {
+                    after = Some(Page(listed.object.meta.key.hash(), listed.object.id));
+                    objects.push(listing(listed));
+                    if objects.len() == limit {
+                        return Ok(ObjectPage { objects, next: after.map(page_text) });
+                    }
+                }
+                after = next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            Ok(ObjectPage { objects, next: after.map(page_text) })
         })
     }
 
@@ -195,7 +210,7 @@ fn upstream(health: upstream::UpstreamHealth) -> Upstream {
         kind: health.kind.as_str().to_owned(),
         url: health.url,
         healthy: health.state == upstream::State::Healthy,
-        since_seconds: None,
+        since_seconds: Some(health.since.as_secs()),
         last_error: health.last_error,
         latency_ms: health.latency.map(|latency| latency.as_secs_f64() * 1000.0),
         connections: health.connections_in_use + health.connections_idle,
@@ -268,3 +283,10 @@ fn page(text: &str) -> Result<Page, Failure> {
 
 /// Fills shown at once.
 const SHOWN_MAX: usize = 50;
+
+/// Stored responses read from the index at a time.
+const READ_MAX: usize = 1_000;
+
+/// How often the index is read for one page of one host's objects: keys are ordered by hash, so a host's own lie anywhere. What was not
+/// found by then is left to the next page.
+const READS_MAX: usize = 100;

@@ -16,7 +16,7 @@ use std::{
         Arc, Mutex, OnceLock, Weak,
         atomic::{AtomicU8, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use arc_swap::ArcSwap;
@@ -94,7 +94,7 @@ impl App {
         let store = store::open(config.store.clone(), disk, metrics.store.clone()).await?;
         let node = node::id(&config.store.directory)?;
         let own = own(&listeners, &admin_addresses);
-        let policy = Arc::new(ArcSwap::from_pointee(reload::policy(&config, &own, &node)));
+        let policy = Arc::new(ArcSwap::from_pointee(reload::policy(&config, &certificates, &own, &node)));
         let upstreams = upstream::new(reload::upstreams(&config, &own, &policy), metrics.upstream.clone())?;
         let cache = Cache::new(config.cache.clone(), store.clone(), upstreams.clone(), metrics.cache.clone());
         let proxy = Arc::new(Proxy::new(
@@ -145,10 +145,10 @@ impl App {
         &self.admin_addresses
     }
 
-    /// Stops accepting, lets what runs finish for `grace`, makes everything durable.
-    pub async fn shutdown(self, grace: Duration) -> Drained {
+    /// Stops accepting, lets what runs finish until `cut` is ready, makes everything durable.
+    pub async fn shutdown(self, cut: impl Future<Output = ()>) -> Drained {
         self.parts.becomes(DRAINING);
-        let drained = self.running.shutdown(grace).await;
+        let drained = self.running.shutdown(cut).await;
         self.parts.cache.stop();
         self.parts.upstreams.close();
         if let Err(error) = self.parts.store.close().await {
@@ -165,6 +165,9 @@ impl App {
         }
         for address in &self.admin_addresses {
             tracing::info!("listening on {address} (administration)");
+        }
+        for remark in self.parts.config.load().remarks(&self.parts.certificates.summaries()) {
+            tracing::info!("{remark}");
         }
     }
 }

@@ -6,17 +6,21 @@ use arc_swap::ArcSwap;
 
 use super::Parts;
 use crate::{
-    classify::{self, Policy},
+    classify::Policy,
     config::Config,
     listener::{CertificateError, Certificates},
     metrics::ReloadOutcome,
     upstream::{self, Own},
 };
 
-/// The doors' rules with what is known only at run time.
-pub(super) fn policy(config: &Config, own: &Own, node: &str) -> Policy {
-    let own_ports = own.listening.iter().map(|address| address.port()).collect();
-    Policy::new(&classify::Config { own_ports, ..config.policy.clone() }, node)
+/// The doors' rules with what is known only at run time: the names in the certificates, the ports as bound.
+pub(super) fn policy(config: &Config, certificates: &Certificates, own: &Own, node: &str) -> Policy {
+    let mut rules = config.policy.clone();
+    rules.own_ports = own.listening.iter().map(|address| address.port()).collect();
+    let certified = certificates.summaries().into_iter().flat_map(|certificate| certificate.names);
+    // Names that no request could carry are left to the handshake.
+    rules.own_names.extend(certified.filter_map(|name| name.parse().ok()));
+    Policy::new(&rules, node)
 }
 
 /// The upstreams' settings with what is known only at run time. Redirects ask the policy in force at that moment.
@@ -46,7 +50,7 @@ impl Parts {
         let old = self.config.load_full();
         let new = Config::load(&self.sources).map_err(|problems| problems.to_string())?;
         // Tried out first, so that nothing has to be taken back because of them.
-        Certificates::load(&new.listener.certificates).map_err(lines)?;
+        let certificates = Certificates::load(&new.listener.certificates).map_err(lines)?;
         let admin = self.admin.get().and_then(Weak::upgrade);
         if let Some(admin) = &admin {
             admin.reload(&new.admin).map_err(|error| error.to_string())?;
@@ -57,12 +61,12 @@ impl Parts {
             }
             return Err(error.to_string());
         }
-        self.certificates.reload(&new.listener.certificates).map_err(lines)?;
+        self.certificates.adopt(&certificates);
         for setting in old.needs_restart(&new) {
             tracing::warn!("{setting} changes at the next start only");
         }
         self.cache.reload(new.cache.clone());
-        self.proxy.reload(new.proxy.clone(), policy(&new, &self.own, &self.node));
+        self.proxy.reload(new.proxy.clone(), policy(&new, &self.certificates, &self.own, &self.node));
         self.config.store(Arc::new(new));
         Ok(())
     }

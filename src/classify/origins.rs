@@ -29,6 +29,15 @@ impl<T> HostMap<T> {
         }
     }
 
+    /// How specific the best pattern for `host` is: the length of what it spells out, 0 without any.
+    fn specificity(&self, host: &str) -> usize {
+        if self.exact.contains_key(host) {
+            return host.len();
+        }
+        let mut suffixes = host.match_indices('.').map(|(dot, _)| &host[dot + 1..]);
+        suffixes.find(|suffix| self.below.contains_key(*suffix)).map_or(0, str::len)
+    }
+
     /// Everything that matches `host`, the most specific pattern first, equal patterns in the order they were added.
     fn matching<'a>(&'a self, host: &'a str) -> impl Iterator<Item = &'a T> {
         let is_empty = self.below.is_empty() && self.exact.is_empty();
@@ -129,6 +138,11 @@ impl Origins {
     /// Whether exactly this origin is allowed.
     pub(super) fn allows(&self, origin: &Origin) -> bool {
         self.find(origin.scheme, &origin.host, origin.port, false).is_some()
+    }
+
+    /// How exactly a rule names `host`: the length of what its best pattern spells out, 0 when none allows it.
+    pub(super) fn specificity(&self, host: &str) -> usize {
+        self.allowed.specificity(host)
     }
 
     fn find(&self, scheme: Scheme, host: &str, port: u16, any_port: bool) -> Option<Allowed> {

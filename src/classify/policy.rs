@@ -200,8 +200,14 @@ impl Policy {
         self.sites.key_of(&origin, url).or_else(|| Some(self.key(&origin, url, Form::CacheHost)))
     }
 
+    /// A wildcard (certificates often have one for the whole company) claims no name that a rule allows as an origin more exactly, or as exactly.
     fn is_own_name(&self, host: &Host<'_>) -> bool {
-        matches!(host, Host::Name(name) if self.own_names.iter().any(|own| own.matches(name)) || **name == *"localhost")
+        let Host::Name(name) = host else { return false };
+        let claims = |own: &HostPattern| match own {
+            HostPattern::Exact(_) => true,
+            HostPattern::Below(suffix) => suffix.len() > self.origins.specificity(name),
+        };
+        **name == *"localhost" || self.own_names.iter().any(|own| own.matches(name) && claims(own))
     }
 
     fn is_own_host(&self, host: &Host<'_>, local: SocketAddr) -> bool {

@@ -319,3 +319,17 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_wildcard_of_ours_claims_no_name_that_a_rule_allows_as_exactly() {
+    let own_names = patterns(&["*.corp.example", "weir.example.org", "*.deep.mirrors.corp.example"]);
+    let allow = origins(&["mirror.corp.example", "*.example.org", "*.mirrors.corp.example"]);
+    let policy = Policy::new(&Config { own_names, allow, ..branch() }, NODE);
+    let verdict = |name| policy.sni_verdict(Some(name), &Door::ALL);
+    for ours in ["weir.corp.example", "weir.example.org", "x.deep.mirrors.corp.example"] {
+        assert_eq!(verdict(ours), SniVerdict::OwnName, "{ours}");
+    }
+    for theirs in ["mirror.corp.example", "deb.example.org", "a.mirrors.corp.example"] {
+        assert!(matches!(verdict(theirs), SniVerdict::Tunnel(_)), "{theirs}");
+    }
+}
