@@ -8,7 +8,6 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use weir::{
     admin::{
@@ -18,6 +17,7 @@ use weir::{
     app,
     config::{self, Config, Flags, Sources},
     demo,
+    listener::Certificates,
     store::{self, RealDisk},
 };
 
@@ -35,7 +35,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Serve until SIGTERM. Without a file: Microsoft's content hosts, on port 8080, data in ./weir-data
+    /// Serve until SIGTERM, which lets what runs finish; a second one cuts it. Without a file: Microsoft's content hosts, on port 8080, data in ./weir-data
     Serve(ServeArgs),
     /// Read a configuration and list every problem, with line and column
     Check(ServeArgs),
@@ -147,8 +147,10 @@ struct AdminArgs {
     data: Option<PathBuf>,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 it failed, fsck found damage, or the demonstration broke a promise; 64 wrong usage; 69 no weir \
-                          answers; 78 the configuration has problems.";
+const EXIT_CODES: &str = "Exit codes: 0 done, or stopped by a signal; 1 it failed, fsck found damage, or the demonstration broke a promise; 64 \
+                          wrong usage; 69 no weir answers, or the machine lacks what serve needs (a port, the data directory); 78 the \
+                          configuration has problems.";
+const FAILED: u8 = 1;
 const USAGE: u8 = 64;
 const UNAVAILABLE: u8 = 69;
 const BAD_CONFIG: u8 = 78;
@@ -162,11 +164,8 @@ fn main() -> ExitCode {
         }
     };
     match cli.verb {
-        Verb::Serve(args) => with_config(args.sources(), serve),
-        Verb::Check(args) => with_config(args.sources(), |_, _| {
-            println!("the configuration is good");
-            ExitCode::SUCCESS
-        }),
+        Verb::Serve(args) => with_config(Config::load, args.sources(), serve),
+        Verb::Check(args) => with_config(Config::load, args.sources(), |config, _| check(&config)),
         Verb::Demo(args) => run_demo(&args),
         Verb::Status { json, at } => ask(at, Command::Status { json }),
         Verb::Purge { what, dry_run, at } => ask(at, Command::Purge(Purge { what: what.what(), dry_run })),
@@ -174,7 +173,7 @@ fn main() -> ExitCode {
         Verb::Reload { at } => ask(at, Command::Reload),
         Verb::Fsck { repair, config, data } => {
             let sources = Sources { file: config, flags: Flags { data, ..Flags::default() } };
-            with_config(sources, |config, _| fsck(&config.store.directory, repair))
+            with_config(Config::look, sources, |config, _| fsck(&config.store.directory, repair))
         }
         Verb::Version => {
             println!("weir {}", env!("CARGO_PKG_VERSION"));
@@ -184,8 +183,12 @@ fn main() -> ExitCode {
 }
 
 /// Goes on with a configuration without problems; else says them all.
-fn with_config(sources: Sources, go_on: impl FnOnce(Config, Sources) -> ExitCode) -> ExitCode {
-    match Config::load(&sources) {
+fn with_config(
+    read: fn(&Sources) -> Result<Config, config::Problems>,
+    sources: Sources,
+    go_on: impl FnOnce(Config, Sources) -> ExitCode,
+) -> ExitCode {
+    match read(&sources) {
         Ok(config) => go_on(config, sources),
         Err(problems) => {
             eprintln!("{problems}");
@@ -195,8 +198,27 @@ fn with_config(sources: Sources, go_on: impl FnOnce(Config, Sources) -> ExitCode
 }
 
 fn serve(config: Config, sources: Sources) -> ExitCode {
-    let started = config.log.start().context("log");
-    finish(started.and_then(|log| Ok(app::serve(config, sources, move || log.reopen())?)))
+    let log = match config.log.start() {
+        Ok(log) => log,
+        Err(error) => return failed(UNAVAILABLE, &anyhow::Error::new(error).context("log")),
+    };
+    match app::serve(config, sources, move || log.reopen()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // What a check of the configuration found good may have changed since.
+        Err(error) => failed(if error.is_configuration() { BAD_CONFIG } else { UNAVAILABLE }, &error.into()),
+    }
+}
+
+fn check(config: &Config) -> ExitCode {
+    let certificates = match Certificates::load(&config.listener.certificates) {
+        Ok(certificates) => certificates,
+        Err(errors) => return failed(BAD_CONFIG, &app::Error::Certificates(errors).into()),
+    };
+    for remark in config.remarks(&certificates.summaries()) {
+        println!("{remark}");
+    }
+    println!("the configuration is good");
+    ExitCode::SUCCESS
 }
 
 fn run_demo(options: &demo::Options) -> ExitCode {
@@ -233,19 +255,19 @@ fn ask(at: AdminArgs, command: Command) -> ExitCode {
         Ok(out.flush()?)
     });
     match asked {
-        Err(error @ client::Error::Unreachable { .. }) => {
-            _ = finish(Err(error.into()));
-            UNAVAILABLE.into()
-        }
+        Err(error @ client::Error::Unreachable { .. }) => failed(UNAVAILABLE, &error.into()),
         other => finish(other.map_err(Into::into)),
     }
 }
 
-/// Says an error with all its causes.
 fn finish(result: anyhow::Result<()>) -> ExitCode {
-    let Err(error) = result else { return ExitCode::SUCCESS };
+    result.map_or_else(|error| failed(FAILED, &error), |()| ExitCode::SUCCESS)
+}
+
+/// Says an error with all its causes.
+fn failed(code: u8, error: &anyhow::Error) -> ExitCode {
     eprintln!("weir: {error:#}");
-    ExitCode::FAILURE
+    code.into()
 }
 
 impl ServeArgs {
@@ -273,7 +295,7 @@ impl AdminArgs {
         }
         let is_given = self.admin.is_some();
         let flags = Flags { admin: self.admin, data: self.data, ..Flags::default() };
-        let admin = Config::load(&Sources { file: self.config, flags })?.admin;
+        let admin = Config::look(&Sources { file: self.config, flags })?.admin;
         let socket = admin.socket.filter(|socket| !is_given && socket.exists());
         let address = admin.listen.first().copied();
         Ok(match (socket, address) {

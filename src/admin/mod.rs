@@ -23,6 +23,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use ipnet::IpNet;
 
 pub use self::{
+    access::check_token_file,
     serve::{Admin, Bound, bind},
     status::{Counted, Hour, Status, StoreUsage, Traffic, UpstreamUse},
     weir::{

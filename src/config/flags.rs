@@ -12,7 +12,6 @@ use crate::{
         units::Size,
         upstreams::Upstream,
     },
-    upstream::Resolver,
 };
 
 /// Applies the flags to what the file said.
@@ -21,6 +20,7 @@ pub(super) fn apply(draft: &mut Draft, flags: &Flags, complaints: &Complaints<'_
     let store = &mut draft.config.store;
     if let Some(data) = &flags.data {
         store.directory = data.clone();
+        draft.directory = Place::Flag("--data");
     }
     if let Some(Size(size)) = reading.one("--size", flags.size.as_deref(), "write a number and a unit, such as \"200 GiB\"") {
         store.size = size;
@@ -38,7 +38,8 @@ pub(super) fn apply(draft: &mut Draft, flags: &Flags, complaints: &Complaints<'_
     let servers: Vec<_> =
         servers.filter_map(|text| reading.parse::<Server>("--resolver", text, "write the address of a name server")).collect();
     if !servers.is_empty() {
-        draft.config.upstream.resolver = Resolver::Servers(servers.into_iter().map(|Server(address)| address).collect());
+        let value = servers.into_iter().map(|Server(address)| address).collect();
+        draft.resolver = Some(At { value, place: Place::Flag("--resolver") });
     }
     for (flag, door, url) in [("--reverse", Door::Reverse, &flags.reverse), ("--wsus", Door::Wsus, &flags.wsus)] {
         let url = reading.one::<Url>(flag, url.as_deref(), "write a URL such as http://server.example.com:8530");

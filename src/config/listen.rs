@@ -66,11 +66,23 @@ impl Listen {
 }
 
 /// One `[[certificate]]`: for all sockets with `tls`.
-pub(super) fn read_certificate(section: Section<'_>, files: &mut Vec<At<PathBuf>>) -> Option<Certificate> {
-    let (chain, key) = (section.need_file("chain"), section.need_file("key"));
-    let names = section.value::<Vec<HostPattern>>("names").unwrap_or_default();
-    section.finish();
-    let (chain, key) = (chain?, key?);
-    files.extend([chain.clone(), key.clone()]);
-    Some(Certificate { chain: chain.value, key: key.value, names: names.iter().map(HostPattern::to_string).collect() })
+#[derive(Debug)]
+pub(super) struct Pair {
+    pub(super) chain: At<PathBuf>,
+    pub(super) key: At<PathBuf>,
+    names: Vec<HostPattern>,
+}
+
+impl Pair {
+    pub(super) fn read(section: Section<'_>) -> Option<Self> {
+        let (chain, key) = (section.need_file("chain"), section.need_file("key"));
+        let names = section.value("names").unwrap_or_default();
+        section.finish();
+        Some(Self { chain: chain?, key: key?, names })
+    }
+
+    pub(super) fn certificate(&self) -> Certificate {
+        let names = self.names.iter().map(HostPattern::to_string).collect();
+        Certificate { chain: self.chain.value.clone(), key: self.key.value.clone(), names }
+    }
 }

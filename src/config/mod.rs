@@ -1,6 +1,6 @@
 //! The configuration file and the command line's quick-start flags, turned into every module's own `Config`.
 //!
-//! Reads, checks and assembles; decides nothing and opens nothing but the file. All problems are found in one pass, each with its place and
+//! Reads, checks and assembles; decides nothing, starts nothing, changes nothing. All problems are found in one pass, each with its place and
 //! its remedy. Every key is documented beside its default in `config/weir.toml`.
 
 mod check;
@@ -10,6 +10,7 @@ pub mod log;
 mod origins;
 mod problem;
 mod read;
+mod remarks;
 mod sections;
 mod setting;
 mod units;
@@ -22,7 +23,7 @@ use std::{fmt, fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use self::{
     check::Checks,
-    listen::Listen,
+    listen::{Listen, Pair},
     problem::{At, Complaints, Place},
     read::Section,
     upstreams::Upstream,
@@ -62,7 +63,8 @@ pub struct Flags {
 #[derive(Clone, Debug)]
 pub struct Config {
     pub store: store::Config,
-    /// The doors' rules; the node id comes from the data directory, weir's own ports from the sockets as bound.
+    /// The doors' rules; the node id comes from the data directory, weir's own ports from the sockets as bound, more names of its own from the
+    /// certificates.
     pub policy: classify::Config,
     /// `own` and `redirects.allow` are filled in when weir starts.
     pub upstream: upstream::Config,
@@ -76,19 +78,34 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the sources and assembles every module's `Config`, or says everything that is wrong with them. Also looks whether the files that
-    /// are named exist.
+    /// Reads the sources and assembles every module's `Config`, or says everything that is wrong with them, certificates, keys, directories and
+    /// other things on this machine included: what would keep weir from serving. Blocks on the disk.
+    ///
+    /// # Errors
+    /// All problems, each with its place.
     pub fn load(sources: &Sources) -> Result<Self, Problems> {
-        let Some(file) = &sources.file else { return Self::build("", "", sources, Checks::WithFiles) };
+        Self::read(sources, Checks::WithMachine)
+    }
+
+    /// The same for who only asks where things are: what the text names may be out of reach, as a key is for everybody but weir's own user.
+    ///
+    /// # Errors
+    /// All problems of the text, each with its place.
+    pub fn look(sources: &Sources) -> Result<Self, Problems> {
+        Self::read(sources, Checks::TextOnly)
+    }
+
+    fn read(sources: &Sources, checks: Checks) -> Result<Self, Problems> {
+        let Some(file) = &sources.file else { return Self::build("", "", sources, checks) };
         let name = file.display().to_string();
         let text = fs::read_to_string(file).map_err(|error| {
             let remedy = "give the path of a readable file to --config".to_owned();
             Problems(vec![Problem { source: name.clone(), place: None, key: String::new(), what: error.to_string(), remedy }])
         })?;
-        Self::build(&name, &text, sources, Checks::WithFiles)
+        Self::build(&name, &text, sources, checks)
     }
 
-    /// The same from a text, without a look at the files it names.
+    /// The same from a text, without a look at the machine.
     pub fn from_text(text: &str, flags: &Flags) -> Result<Self, Problems> {
         Self::build("configuration", text, &Sources { file: None, flags: flags.clone() }, Checks::TextOnly)
     }
@@ -165,13 +182,20 @@ struct Draft {
     names: Vec<classify::HostPattern>,
     /// Empty: the default.
     listens: Vec<Listen>,
+    certificates: Vec<Pair>,
     upstreams: Vec<Upstream>,
+    /// Where the data directory was named.
+    directory: Place,
     admin_listen: Vec<At<SocketAddr>>,
     /// Not given: it lies in the data directory. A value of `None`: none is wanted.
     admin_socket: Option<At<Option<PathBuf>>>,
+    token_file: Option<At<PathBuf>>,
     object_max: Option<At<u64>>,
-    /// Files that have to exist.
-    files: Vec<At<PathBuf>>,
+    reserve: Option<At<u64>>,
+    /// Name servers, where they are not the system's.
+    resolver: Option<At<Vec<SocketAddr>>>,
+    /// Files of certificate authorities.
+    authorities: Vec<At<PathBuf>>,
 }
 
 impl Draft {
@@ -183,10 +207,15 @@ impl Draft {
             config,
             names: Vec::new(),
             listens: Vec::new(),
+            certificates: Vec::new(),
             upstreams: Vec::new(),
+            directory: Place::BuiltIn("store.directory"),
             admin_socket: None,
+            token_file: None,
             object_max: None,
-            files: Vec::new(),
+            reserve: None,
+            resolver: None,
+            authorities: Vec::new(),
         }
     }
 
@@ -198,10 +227,10 @@ impl Draft {
             self.listens.extend(Listen::read(section));
         }
         for section in root.sections("certificate") {
-            self.config.listener.certificates.extend(listen::read_certificate(section, &mut self.files));
+            self.certificates.extend(Pair::read(section));
         }
         for section in root.sections("upstream") {
-            self.upstreams.extend(Upstream::read(section, &mut self.files));
+            self.upstreams.extend(Upstream::read(section, &mut self.authorities));
         }
         origins::read(root.section("origins"), self);
         sections::store(root.section("store"), self);
@@ -209,7 +238,7 @@ impl Draft {
         sections::limits(root.section("limits"), &mut self.config);
         sections::timeouts(root.section("timeouts"), &mut self.config);
         sections::health(root.section("health"), &mut self.config.upstream.health);
-        sections::resolver(root.section("resolver"), &mut self.config.upstream);
+        sections::resolver(root.section("resolver"), self);
         sections::admin(root.section("admin"), self);
         log::read(root.section("log"), &mut self.config.log);
         root.finish();
@@ -224,8 +253,12 @@ impl Draft {
         let site_doors: Vec<_> = self.upstreams.iter().filter_map(Upstream::door).collect();
         self.listens.iter_mut().for_each(|listen| listen.open_doors(&site_doors));
         check::run(&self, complaints, checks);
-        let Self { mut config, names, listens, upstreams, admin_listen, admin_socket, object_max, .. } = self;
+        let Self { mut config, names, listens, certificates, upstreams, admin_listen, admin_socket, object_max, .. } = self;
         config.listener.sockets = listens.into_iter().map(Listen::socket).collect();
+        config.listener.certificates = certificates.iter().map(Pair::certificate).collect();
+        if let Some(At { value, .. }) = self.resolver {
+            config.upstream.resolver = upstream::Resolver::Servers(value);
+        }
         upstreams::assemble(upstreams, &mut config, complaints);
         config.admin.listen = admin_listen.into_iter().map(|at| at.value).collect();
         config.admin.socket = match admin_socket {
@@ -236,8 +269,6 @@ impl Draft {
         config.store.object_max = object_max.map_or(config.store.object_max, |at| at.value).min(config.store.size);
         config.cache.object_max = config.store.object_max;
         config.policy.own_names = names;
-        let certified = config.listener.certificates.iter().flat_map(|certificate| &certificate.names);
-        config.policy.own_names.extend(certified.filter_map(|name| name.parse().ok()));
         config
     }
 }

@@ -32,7 +32,7 @@ pub(super) fn read(section: Section<'_>, draft: &mut Draft) {
         policy.groups.push(Group { name: name.value.into(), hosts });
     }
     for ca in section.files("ca_files") {
-        draft.files.push(ca.clone());
+        draft.authorities.push(ca.clone());
         draft.config.upstream.ca_files.push(ca.value);
     }
     section.finish();

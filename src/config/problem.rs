@@ -78,11 +78,11 @@ impl<'a> Complaints<'a> {
         self.places.borrow_mut().push(place.clone());
     }
 
-    /// Where the value of a key was written; the top of the file if nowhere.
-    pub(super) fn place_of(&self, key: &str) -> Place {
+    /// Where the value of a key was written, if anywhere.
+    pub(super) fn place_of(&self, key: &'static str) -> Place {
         let places = self.places.borrow();
         let found = places.iter().find(|place| matches!(place, Place::File(_, written) if written == key));
-        found.cloned().unwrap_or_else(|| Place::File(0..0, key.to_owned()))
+        found.cloned().unwrap_or(Place::BuiltIn(key))
     }
 
     pub(super) fn add(&self, place: &Place, what: impl Into<String>, remedy: impl Into<String>) {

@@ -8,9 +8,14 @@ use std::{
 
 use crate::{
     cache,
-    config::{Config, Draft, problem::At, read::Section, setting::Server, units::Size},
-    store,
-    upstream::{self, Resolver},
+    config::{
+        Config, Draft,
+        problem::At,
+        read::Section,
+        setting::{HostName, Server},
+        units::Size,
+    },
+    store, upstream,
 };
 
 /// The store without a file.
@@ -36,13 +41,15 @@ pub(super) fn store(section: Section<'_>, draft: &mut Draft) {
     let store = &mut draft.config.store;
     if let Some(directory) = section.file("directory") {
         store.directory = directory.value;
+        draft.directory = directory.place;
     }
     set_size(&section, "size", &mut store.size);
-    set_size(&section, "reserve", &mut store.reserve);
+    draft.reserve = placed_size(&section, "reserve");
+    store.reserve = draft.reserve.as_ref().map_or(store.reserve, |at| at.value);
     set_size(&section, "memory", &mut store.memory);
     section.set("commit_interval", &mut store.commit_interval);
     section.set("disk_threads", &mut store.disk_threads);
-    draft.object_max = section.get::<Size>("object_max").map(|At { value: Size(value), place }| At { value, place });
+    draft.object_max = placed_size(&section, "object_max");
     section.finish();
 }
 
@@ -98,9 +105,9 @@ pub(super) fn health(section: Section<'_>, health: &mut upstream::Health) {
     section.finish();
 }
 
-pub(super) fn resolver(section: Section<'_>, config: &mut upstream::Config) {
-    if let Some(servers) = section.value::<Vec<Server>>("servers").filter(|servers| !servers.is_empty()) {
-        config.resolver = Resolver::Servers(servers.into_iter().map(|Server(address)| address).collect());
+pub(super) fn resolver(section: Section<'_>, draft: &mut Draft) {
+    if let Some(At { value, place }) = section.get::<Vec<Server>>("servers").filter(|servers| !servers.value.is_empty()) {
+        draft.resolver = Some(At { value: value.into_iter().map(|Server(address)| address).collect(), place });
     }
     section.finish();
 }
@@ -111,14 +118,12 @@ pub(super) fn admin(section: Section<'_>, draft: &mut Draft) {
         draft.admin_listen = listen.value.into_iter().map(|value| At { value, place: listen.place.clone() }).collect();
     }
     draft.admin_socket = section.file_or("socket", &["off"]).map(|At { value, place }| At { value: value.ok(), place });
-    if let Some(names) = section.value::<Vec<String>>("names") {
-        admin.names = names.into_iter().map(Into::into).collect();
+    if let Some(names) = section.value::<Vec<HostName>>("names") {
+        admin.names = names.into_iter().map(|HostName(name)| name).collect();
     }
     section.set("scrape", &mut admin.scrape);
-    if let Some(token) = section.file("token_file") {
-        draft.files.push(token.clone());
-        admin.token_file = Some(token.value);
-    }
+    draft.token_file = section.file("token_file");
+    admin.token_file = draft.token_file.as_ref().map(|token| token.value.clone());
     section.finish();
 }
 
@@ -138,6 +143,10 @@ pub(super) fn is_socket_name(path: &Path) -> bool {
 /// Whether only this machine reaches the address.
 pub(super) fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
+}
+
+fn placed_size(section: &Section<'_>, key: &'static str) -> Option<At<u64>> {
+    section.get(key).map(|At { value: Size(value), place }| At { value, place })
 }
 
 fn set_size(section: &Section<'_>, key: &'static str, target: &mut u64) {

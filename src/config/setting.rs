@@ -40,6 +40,22 @@ impl Url {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Server(pub(super) SocketAddr);
 
+/// A host as it stands in a `Host` field: a name or an address, with a port or without.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct HostField(pub(super) Box<str>);
+
+/// A name in a `Host` field, whatever its port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct HostName(pub(super) Box<str>);
+
+/// What a GET can ask a server for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RequestPath(pub(super) Box<str>);
+
+/// A name that a certificate can have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ServerName(pub(super) Box<str>);
+
 impl FromStr for Server {
     type Err = String;
 
@@ -129,6 +145,10 @@ texts! {
     PathBuf => |text| Ok(PathBuf::from(text)), "write a path in quotes";
     HostPattern => |text| text.parse().map_err(|why| bad_host(text, why)), "write a name, or *. and a name for all below it";
     OriginPattern => origin_pattern, "write a name such as \"deb.debian.org\", \"*.example.org\" for all below it, or \"name:port\"";
+    HostField => host_field, "write a name such as \"wsus.example.com\", or \"name:port\"";
+    HostName => host_name, "write a name such as \"weir.example.com\", without scheme and port";
+    RequestPath => path, "write a path such as \"/check.txt\"";
+    ServerName => server_name, "write a name such as \"wsus.example.com\", or an address";
     Door => door, "the doors are reverse, wsus, delivery, transparent and forward";
 }
 
@@ -189,6 +209,24 @@ pub(super) fn origin_pattern(text: &str) -> Result<OriginPattern, String> {
     };
     let host = name.parse().map_err(|why| bad_host(name, why))?;
     Ok(OriginPattern { host, port })
+}
+
+fn host_field(text: &str) -> Result<HostField, String> {
+    Host::with_port(text).map(|_| HostField(text.into())).map_err(|why| bad_host(text, why))
+}
+
+fn host_name(text: &str) -> Result<HostName, String> {
+    Host::parse(text).map(|_| HostName(text.into())).map_err(|why| bad_host(text, why))
+}
+
+fn path(text: &str) -> Result<RequestPath, String> {
+    let is_path = text.starts_with('/') && text.parse::<http::Uri>().is_ok();
+    if is_path { Ok(RequestPath(text.into())) } else { Err(format!("{text:?} is no path")) }
+}
+
+fn server_name(text: &str) -> Result<ServerName, String> {
+    let read = rustls::pki_types::ServerName::try_from(text).map(|_| ServerName(text.into()));
+    read.map_err(|_| format!("{text:?} is no name for a certificate"))
 }
 
 fn bad_host(text: &str, why: BadHost) -> String {

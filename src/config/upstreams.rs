@@ -6,9 +6,10 @@ use crate::{
     classify::{Caching, Door, OriginPattern, Site, SiteKind},
     config::{
         Config,
+        check::COUNT_MAX,
         problem::{At, Complaints, Place},
         read::Section,
-        setting::{Url, origin_pattern},
+        setting::{HostField, RequestPath, ServerName, Url, origin_pattern},
         units::Rate,
     },
     upstream::{Connections, Definition, Kind},
@@ -19,6 +20,8 @@ use crate::{
 pub(super) struct Upstream {
     pub(super) name: At<String>,
     pub(super) url: At<Url>,
+    /// Where to connect instead of what the URL's host resolves to.
+    pub(super) address: Option<At<SocketAddr>>,
     pub(super) kind: Kind,
     /// The door behind which it stands under our name; none: it answers in the doors where clients name origins.
     pub(super) door: Option<At<Door>>,
@@ -27,6 +30,8 @@ pub(super) struct Upstream {
     pub(super) catch_all: bool,
     pass: Vec<String>,
     definition: Definition,
+    /// For content and for what is passed, where they are its own.
+    connections: [Option<usize>; 2],
     /// Keys that only mean something behind a door.
     pub(super) door_keys: Vec<(&'static str, Place)>,
 }
@@ -38,12 +43,14 @@ impl Upstream {
             definition: Definition::new(&name.value, Kind::Origin, url.value.origin.clone()),
             name,
             url,
+            address: None,
             kind: Kind::Origin,
             door: None,
             hosts: Vec::new(),
             paths: Vec::new(),
             catch_all: false,
             pass: Vec::new(),
+            connections: [None; 2],
             door_keys: Vec::new(),
         }
     }
@@ -59,12 +66,11 @@ impl Upstream {
     /// What `--allow HOST=ADDR:PORT` adds.
     pub(super) fn pinned(host: OriginPattern, url: At<Url>, address: SocketAddr) -> Self {
         let name = At { value: host.host.to_string(), place: url.place.clone() };
-        let mut pinned = Self { hosts: vec![host], ..Self::new(name, url) };
-        pinned.definition.address = Some(address);
-        pinned
+        let address = Some(At { value: address, place: url.place.clone() });
+        Self { hosts: vec![host], address, ..Self::new(name, url) }
     }
 
-    pub(super) fn read(section: Section<'_>, files: &mut Vec<At<PathBuf>>) -> Option<Self> {
+    pub(super) fn read(section: Section<'_>, authorities: &mut Vec<At<PathBuf>>) -> Option<Self> {
         let (name, url) = (section.need("name"), section.need("url"));
         let is_whole = name.is_some() && url.is_some();
         // The rest is read all the same, for its problems.
@@ -72,7 +78,8 @@ impl Upstream {
         let nowhere = || At { value: Url::nowhere(), place: section.here() };
         let mut upstream = Self::new(name.unwrap_or_else(unnamed), url.unwrap_or_else(nowhere));
         upstream.read_doors(&section);
-        upstream.read_definition(&section, files);
+        upstream.read_definition(&section, authorities);
+        upstream.read_bounds(&section);
         section.finish();
         is_whole.then_some(upstream)
     }
@@ -95,27 +102,43 @@ impl Upstream {
         }
     }
 
-    fn read_definition(&mut self, section: &Section<'_>, files: &mut Vec<At<PathBuf>>) {
+    fn read_definition(&mut self, section: &Section<'_>, authorities: &mut Vec<At<PathBuf>>) {
+        self.address = section.get("address");
         let definition = &mut self.definition;
         definition.kind = self.kind;
-        definition.address = section.value("address");
-        definition.host = section.value::<String>("host").map(Into::into);
-        definition.probe = section.value::<String>("probe").map(Into::into);
+        definition.host = section.value("host").map(|HostField(host)| host);
+        definition.probe = section.value("probe").map(|RequestPath(path)| path);
         definition.ranges = section.value("ranges");
-        definition.bytes_per_second = section.value("rate").map(|Rate(rate)| rate);
-        definition.tls.server_name = section.value::<String>("server_name").map(Into::into);
+        definition.tls.server_name = section.value("server_name").map(|ServerName(name)| name);
         section.set("order", &mut definition.order);
-        section.set("only_parents", &mut definition.only_parents);
+        if let Some(At { value, place }) = section.get("only_parents") {
+            definition.only_parents = value;
+            if value && self.kind == Kind::Origin {
+                section.complain(
+                    &place,
+                    "only_parents means something only of a parent",
+                    "leave it out, or make it kind = \"parent\"",
+                );
+            }
+        }
         if let Some(ca) = section.file("ca_file") {
-            files.push(ca.clone());
+            authorities.push(ca.clone());
             definition.tls.ca_file = Some(ca.value);
         }
-        let mut connections = Connections::default();
-        let given = [section.value("connections"), section.value("pass_connections")];
-        for (bound, given) in [&mut connections.content, &mut connections.pass].into_iter().zip(given) {
-            *bound = given.unwrap_or(*bound);
+    }
+
+    fn read_bounds(&mut self, section: &Section<'_>) {
+        if let Some(At { value: Rate(rate), place }) = section.get("rate") {
+            if rate == 0 {
+                section.complain(&place, "nothing could be fetched", "leave it out for no limit, or write what the line has");
+            }
+            self.definition.bytes_per_second = Some(rate);
         }
-        definition.connections = given.iter().any(Option::is_some).then_some(connections);
+        let given = ["connections", "pass_connections"].map(|key| section.get::<usize>(key));
+        for At { place, .. } in given.iter().flatten().filter(|at| !(1..=COUNT_MAX).contains(&at.value)) {
+            section.complain(place, "no such number of connections can be kept", format!("write 1 to {COUNT_MAX}"));
+        }
+        self.connections = given.map(|given| given.map(|at| at.value));
     }
 
     pub(super) fn door(&self) -> Option<Door> {
@@ -176,6 +199,10 @@ fn checked_paths(
 pub(super) fn assemble(upstreams: Vec<Upstream>, config: &mut Config, complaints: &Complaints<'_>) {
     for upstream in upstreams {
         let mut definition = upstream.definition.clone();
+        definition.address = upstream.address.as_ref().map(|at| at.value);
+        let ([content, pass], all) = (upstream.connections, config.upstream.connections);
+        let own = Connections { content: content.unwrap_or(all.content), pass: pass.unwrap_or(all.pass) };
+        definition.connections = (own != all).then_some(own);
         // Behind a door the door selects it, not the host.
         let hosts = if upstream.door.is_some() { Vec::new() } else { upstream.answered_hosts() };
         let hosts = if upstream.kind == Kind::Parent { upstream.hosts.clone() } else { hosts };

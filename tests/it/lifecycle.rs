@@ -82,6 +82,32 @@ async fn a_drain_ends_even_if_a_download_does_not() {
     assert!(got.end == End::Cut && got.difference.is_none(), "cut, not falsely whole: {got:?}");
 }
 
+#[tokio::test]
+async fn a_second_signal_ends_the_drain_at_once_and_what_is_stored_stays() {
+    let (content, gate) = (Content::new("a", 4 * MIB), Gate::closed());
+    let (origin, mut weir) = scene(&content).await;
+    weir.download("cdn.test", "/a", &[], &content).await;
+    weir.settled().await;
+    origin.serve("/held", Resource::new(&content).held_from(MIB, &gate));
+    for (first, second) in [(Signal::TERM, Signal::TERM), (Signal::INT, Signal::TERM), (Signal::TERM, Signal::INT)] {
+        let mut client = weir.client().await;
+        client.ask("GET", "/held", &[("Host", "cdn.test")]).await;
+        let head = client.head().await.unwrap();
+        weir.signal(first);
+        let doors = weir.doors();
+        eventually("the drain began", || async { tokio::net::TcpStream::connect(doors).await.is_err().then_some(()) }).await;
+        let told = Instant::now();
+        weir.signal(second);
+        let status = weir.ended().await;
+        assert!(status.success() && told.elapsed() < Duration::from_secs(15), "half of the grace period: {status}");
+        let got = client.check(head, &content).await;
+        assert!(got.end == End::Cut && got.difference.is_none(), "cut, not falsely whole: {got:?}");
+        weir = weir.kill().start().await;
+        assert!(weir.download("cdn.test", "/a", &[], &content).await.is_hit());
+    }
+    assert_eq!(origin.requests("/a"), 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_under_load_on_a_handed_socket_refuses_nobody() {
     let content = Content::new("a", 50 * KIB);
@@ -145,7 +171,7 @@ async fn a_reload_applies_what_is_new_and_keeps_the_old_when_the_new_is_bad() {
 async fn a_second_weir_on_the_same_data_says_so_and_ends() {
     let (origin, weir) = scene(&Content::new("a", KIB)).await;
     let (status, said) = proxy().upstream("cdn.test", &origin).data(weir.data()).start_in_vain();
-    assert!(!status.success());
+    assert_eq!(status.code(), Some(69), "the configuration is good: {said}");
     assert!(said.contains(&*weir.data().to_string_lossy()), "it names the directory: {said}");
     assert!(said.contains("another") || said.contains("in use") || said.contains("lock"), "{said}");
     assert_eq!(weir.get("cdn.test", "/a").await.status, 200);
@@ -156,7 +182,7 @@ async fn a_port_that_is_taken_stops_the_start_in_words() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let (status, said) = proxy().arg("--listen").arg(&address).start_in_vain();
-    assert!(!status.success());
+    assert_eq!(status.code(), Some(69), "the configuration is good: {said}");
     assert!(said.contains(&address), "it names the address: {said}");
 }
 
@@ -183,6 +209,38 @@ async fn a_purged_url_is_fetched_again_and_others_stay() {
     let (status, said) = weir.command(&["purge", "--all"]);
     assert!(status.success(), "{said}");
     assert!(!weir.get("cdn.test", "/b").await.is_hit());
+}
+
+#[tokio::test]
+async fn the_objects_of_one_host_are_listed_page_by_page_whatever_lies_between_them() {
+    let origin = Origin::start().await;
+    let weir = proxy().upstream("few.test", &origin).upstream("many.test", &origin).start().await;
+    for number in 0..30 {
+        let path = format!("/{number}");
+        origin.serve(&path, Resource::new(&Content::new(&path, 100)));
+        weir.get("many.test", &path).await;
+        if number % 10 == 0 {
+            weir.get("few.test", &path).await;
+        }
+    }
+    weir.settled().await;
+    let page = async |query: &str| -> serde_json::Value {
+        serde_json::from_str(&weir.admin_get(&format!("/api/objects?host=few.test&limit=2{query}")).await.text()).unwrap()
+    };
+    let listed = eventually("all are listed", || async {
+        let first = page("").await;
+        let next = first["next"].as_str()?;
+        let second = page(&format!("&after={next}")).await;
+        Some([first, second]).filter(|[first, second]| {
+            first["objects"].as_array().unwrap().len() == 2 && second["objects"].as_array().unwrap().len() == 1
+        })
+    })
+    .await;
+    let mut keys: Vec<_> =
+        listed.iter().flat_map(|page| page["objects"].as_array().unwrap()).map(|o| o["key"].as_str().unwrap()).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["http://few.test/0", "http://few.test/10", "http://few.test/20"]);
+    assert!(listed[1]["next"].is_null(), "{listed:#?}");
 }
 
 #[tokio::test]

@@ -254,6 +254,24 @@ async fn a_new_certificate_is_taken_up_without_a_restart_and_a_bad_one_is_not() 
 }
 
 #[tokio::test]
+async fn names_in_the_certificate_are_our_own_also_after_it_changed() {
+    let scene = Scene::new("").await;
+    let refused = async |name: &str| {
+        let (mut client, authority) = (scene.weir.client().await, format!("{name}:443"));
+        client.ask("CONNECT", &authority, &[("Host", &authority)]).await;
+        let reply = client.reply("CONNECT").await;
+        assert_eq!(reply.status, 403, "{name} is allowed by no rule, too");
+        reply.text().contains("this proxy itself")
+    };
+    assert!(refused("weir.branch").await, "a tunnel to ourselves");
+    assert!(!refused("renewed.branch").await, "not ours yet");
+    Identity::new("renewed.branch").write(&scene.scratch, "weir");
+    scene.weir.signal(Signal::HUP);
+    eventually("the new name is ours", || async { refused("renewed.branch").await.then_some(()) }).await;
+    assert!(!refused("weir.branch").await, "not ours any more");
+}
+
+#[tokio::test]
 async fn plain_http_on_a_tls_port_is_closed_and_harms_nobody() {
     let scene = Scene::new("").await;
     let mut client = Client::connect(scene.weir.tls()).await;

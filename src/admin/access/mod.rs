@@ -167,6 +167,14 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 /// Too short could be guessed, too long is some other file.
 const TOKEN_LEN: std::ops::RangeInclusive<usize> = 16..=512;
 
+/// Whether the file holds a token that can be used. Blocks on the disk.
+///
+/// # Errors
+/// It is not readable, or what it holds is no token.
+pub fn check_token_file(path: &Path) -> Result<(), Error> {
+    read_token(path).map(drop)
+}
+
 fn read_token(path: &Path) -> Result<Box<str>, Error> {
     let text = fs::read_to_string(path).map_err(|source| Error::Token { path: path.into(), source })?;
     let token = text.trim();

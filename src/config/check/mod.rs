@@ -1,7 +1,12 @@
-//! What only shows when the parts of a configuration are held against one another.
+//! What only shows when the parts of a configuration are held against one another, and against the machine.
+
+mod bounds;
+mod loops;
+mod machine;
 
 use std::net::{IpAddr, SocketAddr};
 
+pub(super) use self::bounds::COUNT_MAX;
 use crate::{
     classify::Door,
     config::{
@@ -16,8 +21,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Checks {
     TextOnly,
-    /// Files that are named have to exist.
-    WithFiles,
+    /// Files, directories and addresses too, as they are now.
+    WithMachine,
 }
 
 pub(super) fn run(draft: &Draft, complaints: &Complaints<'_>, checks: Checks) {
@@ -26,9 +31,10 @@ pub(super) fn run(draft: &Draft, complaints: &Complaints<'_>, checks: Checks) {
     upstreams_alone(draft, complaints);
     upstreams_together(draft, complaints);
     admin(draft, complaints);
-    bounds(draft, complaints);
-    if checks == Checks::WithFiles {
-        files(draft, complaints);
+    bounds::run(draft, complaints);
+    loops::run(draft, complaints, checks);
+    if checks == Checks::WithMachine {
+        machine::run(draft, complaints);
     }
 }
 
@@ -66,7 +72,7 @@ fn doors(draft: &Draft, complaints: &Complaints<'_>) {
             let what = format!("the {door} door leads nowhere");
             complaints.add(&listen.place, what, format!("add an [[upstream]] with door = \"{door}\", or close the door"));
         }
-        let can_do_without = listen.doors.contains(&Door::Transparent) || !draft.config.listener.certificates.is_empty();
+        let can_do_without = listen.doors.contains(&Door::Transparent) || !draft.certificates.is_empty();
         if listen.tls && !can_do_without {
             complaints.add(&listen.place, "TLS without a certificate", "add a [[certificate]] with chain and key");
         }
@@ -116,18 +122,7 @@ fn upstreams_together(draft: &Draft, complaints: &Complaints<'_>) {
             let what = "a second reverse upstream takes everything that nobody else claims";
             complaints.add(&upstream.name.place, what, "give one of them hosts or paths");
         }
-        if let Some(address) = loops(draft, upstream.url.value.origin.host.parse().ok(), upstream.url.value.origin.port) {
-            let what = format!("this is weir itself, which listens on {address}");
-            complaints.add(&upstream.url.place, what, "name the server that weir stands in front of");
-        }
     }
-}
-
-/// The own socket that an upstream's address leads back to.
-fn loops(draft: &Draft, ip: Option<IpAddr>, port: u16) -> Option<SocketAddr> {
-    let ip = ip.filter(|ip| sections::is_loopback(*ip))?;
-    let is_ours = |own: &SocketAddr| own.port() == port && (own.ip().is_unspecified() || own.ip() == ip);
-    draft.listens.iter().map(|listen| listen.address.value).find(is_ours)
 }
 
 fn admin(draft: &Draft, complaints: &Complaints<'_>) {
@@ -140,40 +135,5 @@ fn admin(draft: &Draft, complaints: &Complaints<'_>) {
     let socket = draft.admin_socket.as_ref().and_then(|at| Some((at.value.as_ref()?, &at.place)));
     if let Some((_, place)) = socket.filter(|(socket, _)| !sections::is_socket_name(socket)) {
         complaints.add(place, "the name of a Unix socket has at most 107 bytes", "use a shorter path");
-    }
-}
-
-fn bounds(draft: &Draft, complaints: &Complaints<'_>) {
-    let store = &draft.config.store;
-    if let Some(At { place, .. }) = draft.object_max.as_ref().filter(|at| at.value > store.size) {
-        complaints.add(place, "one object may be larger than the whole store", "make it smaller than size");
-    }
-    let config = &draft.config;
-    let least = [
-        ("fill.segment", config.cache.segment_len >= 1 << 20, "a segment is at least one piece", "write at least \"1 MiB\""),
-        ("fill.parallel", config.cache.parallel_max > 0, "nothing could be fetched", "write at least 1"),
-        ("fill.finish_percent", config.cache.finish_percent <= 100, "more than all", "write at most 100"),
-        ("limits.fills", config.cache.fills_max > 0, "nothing could be fetched", "write at least 1"),
-        ("limits.fills_per_client", config.cache.fills_per_client_max > 0, "nothing could be fetched", "write at least 1"),
-        ("limits.upstream_connections", config.upstream.connections.content > 0, "nothing could be fetched", "write at least 1"),
-        ("limits.upstream_pass_connections", config.upstream.connections.pass > 0, "nothing could be passed", "write at least 1"),
-        ("limits.head", config.listener.limits.head_max >= 8192, "too small for real requests", "write at least \"8 KiB\""),
-        ("limits.target", config.policy.target_max >= 1024, "too small for real requests", "write at least \"1 KiB\""),
-        ("store.disk_threads", store.disk_threads > 0, "nothing could be read", "write at least 1"),
-        ("store.size", store.size >= 1 << 20, "too small for anything", "write at least \"1 MiB\""),
-    ];
-    for (key, holds, what, remedy) in least {
-        if !holds {
-            complaints.add(&complaints.place_of(key), what, remedy);
-        }
-    }
-}
-
-fn files(draft: &Draft, complaints: &Complaints<'_>) {
-    for At { value, place } in &draft.files {
-        if let Err(error) = std::fs::File::open(value) {
-            let remedy = "name a file that weir may read";
-            complaints.add(place, format!("{}: {error}", value.display()), remedy);
-        }
     }
 }

@@ -1,5 +1,8 @@
 //! What a configuration says, and what is said about a bad one.
 
+mod machine;
+mod problems;
+
 use std::{collections::BTreeSet, fs, path::Path};
 
 use super::*;
@@ -143,73 +146,6 @@ fn logs_go_where_the_words_or_paths_say() {
     assert_eq!(log("file = 'stderr'").file, None);
 }
 
-/// Each row: a text, then for each of its problems line:column and words that the line about it has.
-#[rustfmt::skip]
-const PROBLEMS: &[(&str, &[(&str, &str)])] = &[
-    ("[store\n", &[("1:7", "not TOML")]),
-    ("colour = 1\n", &[("1:1", "unknown key; known here: names")]),
-    ("[stor]\n", &[("1:2", "stor: unknown key; did you mean store?")]),
-    ("[store]\nsizes = '1 GiB'\nreserv = 1\n", &[("2:1", "did you mean size?"), ("3:1", "did you mean reserve?")]),
-    ("[store]\nsize = 100\n", &[("2:8", "this is a number; write a number and a unit")]),
-    ("[store]\nsize = '100 G'\n", &[("2:8", "unknown unit \"G\"")]),
-    ("[store]\nsize = '1 GiB'\nobject_max = '2 GiB'\n", &[("3:14", "larger than the whole store")]),
-    ("[store]\ndisk_threads = 0\n", &[("2:16", "write at least 1")]),
-    ("[store]\ndisk_threads = -1\n", &[("2:16", "-1 is out of range")]),
-    ("store = 3\n", &[("1:9", "a value stands where a table belongs; write it as [store]")]),
-    ("[store.size]\nx = 1\n", &[("1:1", "a table stands where a value belongs")]),
-    ("[timeouts]\ndrain = '30'\n", &[("2:9", "no unit")]),
-    ("[timeouts]\ndrain = true\n", &[("2:9", "this is true or false; write a number and a unit: ms")]),
-    ("[[listen]]\n", &[("1:1", "listen[0]: address is missing")]),
-    ("listen = 1\n", &[("1:10", "[[listen]]")]),
-    ("[[listen]]\naddress = '80'\ndoors = ['deliver', 'forward', 'x']\n",
-     &[("2:11", "no address with a port"), ("3:10", "did you mean \"delivery\"?"), ("3:32", "\"x\" is no door; the doors are")]),
-    ("[[listen]]\naddress = '[::]:80'\ndoors = []\n", &[("1:1", "no door is open")]),
-    ("[[listen]]\naddress = '[::]:80'\ndoors = ['wsus']\n", &[("1:1", "the wsus door leads nowhere")]),
-    ("[[listen]]\naddress = '[::]:80'\ndoors = ['delivery']\ntls = true\n", &[("1:1", "TLS without a certificate")]),
-    ("[[listen]]\naddress = '[::]:80'\n[[listen]]\naddress = '10.0.0.1:80'\n", &[("4:11", "taken already by [::]:80")]),
-    ("[[listen]]\naddress = '0.0.0.0:80'\n[[listen]]\naddress = '127.0.0.1:80'\n", &[("4:11", "taken already")]),
-    ("[[listen]]\naddress = '[::]:8081'\n", &[("2:11", "taken already by 127.0.0.1:8081")]),
-    ("[admin]\nlisten = '[::1]:8080'\n", &[("2:10", "taken already")]),
-    ("[admin]\nlisten = '[::]:9000'\n", &[("2:10", "nobody may use")]),
-    ("[admin]\nscrape = ['10.0.0.0/40']\n", &[("2:11", "no network")]),
-    ("[[certificate]]\nchain = 'a'\n", &[("1:1", "key is missing")]),
-    ("[[upstream]]\n", &[("1:1", "name is missing"), ("1:1", "url is missing")]),
-    ("[[upstream]]\nname = 'a'\nurl = 'ftp://x'\nkind = 'cousin'\n", &[("3:7", "scheme ftp"), ("4:8", "the kinds are origin and parent")]),
-    ("[[upstream]]\nname = 'a'\nurl = 'http://x'\ndoor = 'forward'\n", &[("4:8", "nothing stands behind the forward door")]),
-    ("[[upstream]]\nname = 'a'\nurl = 'http://x'\nkind = 'parent'\ndoor = 'reverse'\n", &[("5:8", "a parent stands behind no door")]),
-    ("[[upstream]]\nname = 'a'\nurl = 'http://x/base'\npaths = ['y']\n",
-     &[("3:7", "a path in the URL"), ("4:9", "does not begin with a slash"), ("4:9", "paths means something only behind a door")]),
-    ("[[upstream]]\nname = 'a'\nurl = 'http://x'\n[[upstream]]\nname = 'a'\nurl = 'http://y'\n", &[("5:8", "a second upstream is called \"a\"")]),
-    ("[[upstream]]\nname = 'a'\nurl = 'http://x'\ndoor = 'reverse'\n[[upstream]]\nname = 'b'\nurl = 'http://y'\ndoor = 'reverse'\n",
-     &[("6:8", "a second reverse upstream takes everything")]),
-    ("[[upstream]]\nname = 'a'\nurl = 'http://127.0.0.1:8080'\ndoor = 'reverse'\n", &[("3:7", "this is weir itself")]),
-    ("[[upstream]]\nname = 'a'\nurl = 'http://x'\ndoor = 'reverse'\n[[listen]]\naddress = '[::]:80'\ndoors = ['forward']\n",
-     &[("4:8", "the reverse door is open on no socket")]),
-    ("[[upstream]]\nname = 'a'\nurl = 'http://x'\nrate = '8 MB'\n", &[("4:8", "no unit per second")]),
-    ("[origins]\nallow = ['deb.debian.org', '*.com', 'http://x', 'x:99999']\n",
-     &[("2:28", "a pattern is a name"), ("2:37", "more than a host"), ("2:49", "is no port")]),
-    ("[origins.aliases]\nx = 'deb.debian.org'\n'10.0.0.1' = '*.debian.org'\n", &[("2:1", "no address"), ("3:1", "one name")]),
-    ("[origins.groups]\na = 1\n", &[("2:5", "this is a number")]),
-    ("[resolver]\nservers = ['ns.example']\n", &[("2:12", "is no address")]),
-    ("[fill]\nsegment = '1 kB'\nfinish_percent = 101\n", &[("2:11", "at least one piece"), ("3:18", "at most 100")]),
-    ("[log]\nformat = 'xml'\nlevel = 'weir=loud'\n", &[("2:10", "no format"), ("3:9", "write error, warn")]),
-];
-
-#[test]
-fn every_problem_is_reported_at_its_place_with_a_remedy() {
-    let mut wrong = Vec::new();
-    for (text, wanted) in PROBLEMS {
-        let said: Vec<String> = bad(text).iter().map(Problem::to_string).collect();
-        let fits = |(line, (place, words)): (&String, &(&str, &str))| {
-            line.starts_with(&format!("configuration:{place}: ")) && line.contains(words) && line.contains("; ")
-        };
-        if said.len() != wanted.len() || !said.iter().zip(*wanted).all(fits) {
-            wrong.push(format!("{text}wanted {wanted:?}\ngot {said:#?}"));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
-}
-
 #[test]
 fn problems_of_flags_name_the_flag_and_all_are_said_with_those_of_the_file() {
     let flags = Flags {
@@ -227,24 +163,6 @@ fn problems_of_flags_name_the_flag_and_all_are_said_with_those_of_the_file() {
     }
     let twice = problems.iter().find(|problem| problem.what.contains("taken already")).unwrap();
     assert_eq!((twice.key.as_str(), twice.place), ("--listen", None));
-}
-
-#[test]
-fn files_that_are_named_have_to_exist_when_a_configuration_is_loaded() {
-    let directory = std::env::temp_dir().join(format!("weir-config-{}", std::process::id()));
-    fs::create_dir_all(&directory).unwrap();
-    let file = directory.join("weir.toml");
-    fs::write(&file, "[[certificate]]\nchain = 'no.pem'\nkey = 'weir.toml'\n").unwrap();
-    let sources = Sources { file: Some(file.clone()), flags: Flags::default() };
-    let problems = Config::load(&sources).unwrap_err().to_string();
-    assert!(
-        problems.contains("weir.toml:2:9: certificate[0].chain: ") && problems.contains("no.pem: No such file"),
-        "{problems}"
-    );
-    assert_eq!(problems.lines().count(), 1, "relative paths start at the file's directory: {problems}");
-    fs::remove_dir_all(&directory).unwrap();
-    let problems = Config::load(&sources).unwrap_err();
-    assert_eq!((problems.0.len(), problems.0[0].place), (1, None), "a file that is not there is a problem like any other");
 }
 
 #[test]
