@@ -23,7 +23,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use http::{Request, Response, request::Parts};
+use http::{Method, Request, Response, request::Parts};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::{
@@ -101,6 +101,10 @@ impl Proxy {
             return Err(Error::Refused(Refusal::Loop));
         }
         head::request(request.version(), request.method(), request.uri(), request.headers())?;
+        if request.method() == Method::OPTIONS && request.uri().path() == "*" {
+            // RFC 9110 §9.3.7: it asks about the server itself, whatever stands behind a door.
+            return Ok(respond::options());
+        }
         match self.classify(connection, &request, record) {
             Class::Content(want) => {
                 let (parts, _) = request.into_parts();

@@ -1,5 +1,6 @@
 //! Bad origins: whatever an origin does, a client gets the right bytes, a cut, or an error; and nothing wrong stays behind.
 
+mod heads;
 mod table;
 
 use std::net::SocketAddr;
