@@ -4,11 +4,14 @@
 
 mod cache_control;
 mod dates;
+mod messages;
 mod multipart;
 mod ranges;
 mod structured;
 
-pub use self::{cache_control::cache_control, dates::dates, multipart::multipart, ranges::ranges, structured::structured};
+pub use self::{
+    cache_control::cache_control, dates::dates, messages::messages, multipart::multipart, ranges::ranges, structured::structured,
+};
 
 /// Reads any bytes; panics when a promise is broken.
 pub type Check = fn(&[u8]);
@@ -17,6 +20,7 @@ pub type Check = fn(&[u8]);
 pub const CHECKS: &[(&str, Check)] = &[
     ("cache_control", cache_control),
     ("dates", dates),
+    ("messages", messages),
     ("multipart", multipart),
     ("ranges", ranges),
     ("structured", structured),

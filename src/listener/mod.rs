@@ -23,7 +23,8 @@ mod connection;
 mod hello;
 mod http;
 mod limit;
-mod messages;
+#[doc(hidden)] // reached by fuzzing only
+pub mod messages;
 mod proxy_protocol;
 mod shed;
 mod socket;

@@ -17,7 +17,7 @@ use crate::proxy::unserved::Malformed;
 
 /// Follows the messages of one connection.
 #[derive(Clone, Debug)]
-pub(super) struct Messages {
+pub struct Messages {
     state: State,
     bounds: Bounds,
     /// Bytes of chunk extensions in this body so far.
@@ -26,17 +26,17 @@ pub(super) struct Messages {
 
 /// How long heads may be.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
-    pub(super) head_max: usize,
-    pub(super) fields_max: usize,
+pub struct Bounds {
+    pub head_max: usize,
+    pub fields_max: usize,
 }
 
 /// What was found in some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Checked {
+pub struct Checked {
     /// So many bytes are good. What is behind them is a line or a head that is not whole yet, or what is wrong.
-    pub(super) passed: usize,
-    pub(super) malformed: Option<Malformed>,
+    pub passed: usize,
+    pub malformed: Option<Malformed>,
 }
 
 /// Heads and lines pass when they are whole, content as it comes.
@@ -64,17 +64,17 @@ enum Step {
 }
 
 impl Messages {
-    pub(super) fn new(bounds: Bounds) -> Self {
+    pub fn new(bounds: Bounds) -> Self {
         Self { state: State::Head(Head::default()), bounds, extensions: 0 }
     }
 
     /// Whether the next byte belongs to a head, or would begin one.
-    pub(super) fn is_in_head(&self) -> bool {
+    pub fn is_in_head(&self) -> bool {
         matches!(self.state, State::Head(_))
     }
 
     /// Checks `bytes`, which begin with what did not pass the last time. Not to be called again once something was malformed.
-    pub(super) fn check(&mut self, bytes: &[u8]) -> Checked {
+    pub fn check(&mut self, bytes: &[u8]) -> Checked {
         let mut passed = 0;
         while passed < bytes.len() {
             match self.step(&bytes[passed..]) {
