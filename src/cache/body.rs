@@ -2,7 +2,7 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
@@ -18,6 +18,8 @@ use crate::{metrics::Source, piece::ByteRange, upstream};
 /// A response body. An error in it means that the response cannot be completed and must be cut.
 pub struct Body {
     kind: Kind,
+    /// An error that waits until what was written before it is on its way.
+    failed: Option<Error>,
     /// Where the bytes of the last frame came from.
     source: Source,
 }
@@ -44,7 +46,11 @@ pub(super) enum Segment {
 
 impl Body {
     pub fn empty() -> Self {
-        Self { kind: Kind::Empty, source: Source::Own }
+        Self::new(Kind::Empty, Source::Own)
+    }
+
+    fn new(kind: Kind, source: Source) -> Self {
+        Self { kind, failed: None, source }
     }
 
     /// Bytes that weir makes itself.
@@ -55,12 +61,12 @@ impl Body {
     /// Stored bytes that are in memory.
     pub(super) fn stored(bytes: Bytes) -> Self {
         let kind = if bytes.is_empty() { Kind::Empty } else { Kind::Whole(bytes) };
-        Self { kind, source: Source::Store }
+        Self::new(kind, Source::Store)
     }
 
     /// An upstream body, with its trailers.
     pub fn relayed(body: upstream::Body) -> Self {
-        Self { kind: Kind::Relayed(Box::new(body)), source: Source::Relayed }
+        Self::new(Kind::Relayed(Box::new(body)), Source::Relayed)
     }
 
     /// Where the bytes of the last frame came from.
@@ -85,12 +91,35 @@ impl Body {
                 segments.next();
             }
         });
-        Self { kind: Kind::Segments { segments: Box::pin(segments), rest: len }, source: Source::Own }
+        Self::new(Kind::Segments { segments: Box::pin(segments), rest: len }, Source::Own)
     }
 
     /// All of `content`, or `range` of it.
     pub(super) fn of_content(reader: Reader, len: Option<u64>) -> Self {
         Self::segments(vec![Segment::Content(reader)], len)
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match &mut self.kind {
+            Kind::Empty => Poll::Ready(None),
+            Kind::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.kind = Kind::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Kind::Segments { segments, rest } => segments.as_mut().poll_next(cx).map(|next| match next {
+                Some(Ok((bytes, source))) => {
+                    self.source = source;
+                    *rest = rest.map(|rest| rest.saturating_sub(bytes.len() as u64));
+                    Some(Ok(Frame::data(bytes)))
+                }
+                Some(Err(error)) => Some(Err(error)),
+                // The segments are exactly what the head promises: fewer bytes are an error, never an early end.
+                None if rest.is_some_and(|rest| rest > 0) => Some(Err(Error::Short)),
+                None => None,
+            }),
+            Kind::Relayed(body) => http_body::Body::poll_frame(Pin::new(&mut **body), cx).map_err(Error::Upstream),
+        }
     }
 }
 
@@ -111,25 +140,18 @@ impl http_body::Body for Body {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = self.get_mut();
-        match &mut this.kind {
-            Kind::Empty => Poll::Ready(None),
-            Kind::Whole(bytes) => {
-                let bytes = std::mem::take(bytes);
-                this.kind = Kind::Empty;
-                Poll::Ready(Some(Ok(Frame::data(bytes))))
+        if let Some(error) = this.failed.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        match ready!(this.poll_next(cx)) {
+            // hyper drops what it has not flushed when a body fails, the response head included, and flushes when a body has to be
+            // waited for: a client then sees the head of an answer that was cut, instead of a server that hung up.
+            Some(Err(error)) => {
+                this.failed = Some(error);
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
-            Kind::Segments { segments, rest } => segments.as_mut().poll_next(cx).map(|next| match next {
-                Some(Ok((bytes, source))) => {
-                    this.source = source;
-                    *rest = rest.map(|rest| rest.saturating_sub(bytes.len() as u64));
-                    Some(Ok(Frame::data(bytes)))
-                }
-                Some(Err(error)) => Some(Err(error)),
-                // The segments are exactly what the head promises: fewer bytes are an error, never an early end.
-                None if rest.is_some_and(|rest| rest > 0) => Some(Err(Error::Short)),
-                None => None,
-            }),
-            Kind::Relayed(body) => Pin::new(&mut **body).poll_frame(cx).map_err(Error::Upstream),
+            frame => Poll::Ready(frame),
         }
     }
 
@@ -149,5 +171,25 @@ impl http_body::Body for Body {
             Kind::Segments { rest, .. } => rest.map_or_else(SizeHint::default, SizeHint::with_exact),
             Kind::Relayed(body) => body.size_hint(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use http_body::Body as _;
+
+    use super::*;
+
+    #[test]
+    fn an_error_lets_what_was_written_before_it_leave_first() {
+        let mut body = Body::segments(vec![Segment::Bytes("a".into())], Some(2));
+        let mut context = Context::from_waker(Waker::noop());
+        let mut poll = || Pin::new(&mut body).poll_frame(&mut context);
+        assert!(matches!(poll(), Poll::Ready(Some(Ok(_)))));
+        assert!(poll().is_pending(), "hyper flushes now");
+        assert!(matches!(poll(), Poll::Ready(Some(Err(Error::Short)))));
+        assert!(matches!(poll(), Poll::Ready(_)));
     }
 }

@@ -7,6 +7,7 @@ weir=$(realpath "${1:?usage: run.sh PATH-TO-WEIR [--verbose] [--only ID]}")
 shift
 cd "$(dirname "$0")"
 
+command -v npm >/dev/null || { apt-get -q update && apt-get -q install -y --no-install-recommends nodejs npm; } >&2
 [ -d node_modules/http-cache-tests ] || npm ci --no-audit --no-fund --silent
 
 scratch=$(mktemp -d)

@@ -6,6 +6,7 @@ mod accounts;
 mod bad_clients;
 mod bad_origins;
 mod balancer;
+mod caching;
 mod chaos;
 mod command_line;
 mod damage;
