@@ -15,8 +15,10 @@ class Case:
     title = ""
     servers = FAST
     goals = ()
+    #: Why a goal is missed, as far as it is known, and what was tried: a sentence for RESULTS.md.
+    missed = ""
     #: Figures that the table of all servers shows, in this order.
-    shows = ("rate", "bytes_per_second", "p50", "p99", "cpu_us_per_request", "cpu_seconds_per_gb", "memory", "origin_bytes")
+    shows = ("rate", "bytes_per_second", "p50", "p99", "cpu_us_per_request", "cpu_seconds_per_gb", "memory", "disk_read_bytes", "origin_bytes")
     #: A request that reaches the origin voids a sample.
     hits = True
     #: Answers are so small that a median of 40 ms voids a sample.
@@ -35,6 +37,9 @@ class Case:
 
     def turn(self, shop, turn):
         """Before each turn of all servers."""
+
+    def before(self, shop, server):
+        """Before each sample, outside of what is measured."""
 
     def sample(self, shop, server, turn):
         raise NotImplementedError

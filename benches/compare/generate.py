@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 from contextlib import contextmanager
@@ -22,6 +23,17 @@ def wrk(server, path, connections, seconds, script="hits", tls=False, settings=N
     figures["rate"] = figures["requests"] / figures["seconds"]
     figures["bytes_per_second"] = figures["bytes"] / figures["seconds"]
     return figures
+
+
+def h2load(server, path, connections, streams, seconds):
+    """The same over HTTP/2 and TLS, with so many streams on each connection; h2load knows no percentiles."""
+    flags = [f"-t{THREADS}", f"-c{connections}", f"-m{streams}", f"-D{seconds}"]
+    url = f"https://127.0.0.1:{server.tls_port}{path}"
+    said = subprocess.run(["h2load", *flags, url], check=True, capture_output=True, text=True, timeout=seconds + 120).stdout
+    good = int(re.search(r"(\d+) succeeded", said)[1])
+    errors = sum(int(number) for number in re.findall(r"(\d+) (?:failed|timeout)", said))
+    length = int(re.search(r"\((\d+)\) data", said)[1])
+    return {"seconds": seconds, "requests": good, "bytes": length, "errors": errors, "rate": good / seconds, "bytes_per_second": length / seconds}
 
 
 class Helper:

@@ -16,6 +16,7 @@ SECTOR = 512
 
 def sample(shop, case, server, turn):
     """The figures of one turn of one server."""
+    case.before(shop, server)
     mark = shop.origin.mark()
     before = Spent(shop, server)
     with Peak(server) as peak:

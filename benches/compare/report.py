@@ -3,6 +3,8 @@
 import json
 from statistics import median
 
+from goals import US, Reached
+
 HEAD = """# weir beside its rivals
 
 Written by `benches/compare/run.sh`; every line can be measured again by `benches/compare/run.sh CASE`. All servers, the origin and the clients share the
@@ -21,6 +23,9 @@ def table(cases, results):
     parts = [HEAD, conditions(runs), "## Goals\n\n| case | goal | reached | |\n| --- | --- | --- | --- |\n"]
     missed = []
     for case in measured:
+        if US not in samples.get(case.key, {}):
+            missed.append((case, "any figure of weir's", Reached(None, "none", False)))
+            continue
         for goal in case.goals:
             reached = goal.reckon(merged(samples.get(case.key, {}), once.get(case.key, {})))
             parts.append(f"| {case.title} | {goal} | {reached.text} | {'yes' if reached.enough else '**no**'} |\n")
@@ -69,7 +74,8 @@ def conditions(runs):
 
 
 def miss(case, goal, reached):
-    return f"- {case.title}: {goal} — {reached.text}.\n"
+    why = f" {case.missed}" if case.missed else ""
+    return f"- {case.title}: {goal}; reached {reached.text}.{why}\n"
 
 
 def figures(case, run, samples, once, failures):

@@ -14,6 +14,7 @@ class Varnish(Server):
     name = "varnish"
     has_tls = False
     keeps = False
+    uses_page_cache = False
 
     def storage(self):
         return "malloc,6G"
@@ -52,6 +53,7 @@ class TrafficServer(Server):
     a fill share it (read while writer)."""
 
     name = "traffic-server"
+    uses_page_cache = False
     plugins = ""
     #: The largest object that the RAM cache takes, in bytes.
     cutoff = 4 << 30

@@ -14,6 +14,7 @@ from process import Process, free_port, listens, wait_until
 
 # Smaller files are no content that a case reads ranges of.
 LARGE = 16 << 20
+BLOCK = bytearray(1 << 20)
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Server:
     has_tls = True
     #: Whether what is stored is there after a restart.
     keeps = True
+    #: Whether it serves large content from the page cache.
+    uses_page_cache = True
 
     def __init__(self, place):
         self.place = place
@@ -62,7 +65,7 @@ class Server:
     def answers(self):
         if self.process.popen.poll() is not None:
             raise RuntimeError(f"{self.name} ended: {self.process.log.read_text(errors='replace')[-2000:]}")
-        return listens(self.port)
+        return listens(self.port) and (not self.has_tls or listens(self.tls_port))
 
     def stop(self, number=signal.SIGTERM):
         if self.process:
@@ -77,6 +80,14 @@ class Server:
         """The files its content is in."""
         files = (Path(parent) / name for parent, _, names in os.walk(self.directory) for name in names)
         return [file for file in files if file.stat().st_size >= LARGE]
+
+    def read_back(self):
+        """Reads what is in the page cache, or was: a virtual machine's idle pages may be gone within seconds."""
+        if self.uses_page_cache:
+            for file in self.large_files():
+                with file.open("rb", buffering=0) as content:
+                    while content.readinto(BLOCK):
+                        pass
 
     def write(self, name, text):
         path = self.directory / name

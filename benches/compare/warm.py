@@ -5,13 +5,15 @@ from random import Random
 
 import origin
 from case import ALL, ALL_TLS, FAST, Case
-from generate import wrk
+from generate import h2load, wrk
 from goals import Bound, Ratio
 from measure import right_bytes, warm
 from rivals import TrafficServer, Varnish
-from servers import Nginx, NginxBuffers, Weir
+from servers import LARGE, Nginx, NginxBuffers, Weir
 
 MICROSECONDS = " µs"
+#: Those that speak HTTP/2 to clients.
+H2 = (Nginx, NginxBuffers, TrafficServer, Weir)
 
 
 class Hits(Case):
@@ -21,6 +23,7 @@ class Hits(Case):
         self.key, self.title, self.goals, self.servers = key, title, goals, servers
         self.name, self.connections, self.tls, self.fields = name, connections, tls, fields
         self.small = origin.SIZES[name] <= 64 << 10
+        self.large = origin.SIZES[name] >= LARGE
         self.path = f"/{name}"
 
     def begin(self, shop):
@@ -30,6 +33,10 @@ class Hits(Case):
     def ready(self, shop, server):
         warm(shop, server, self.path, self.expected, self.tls)
         wrk(server, self.path, self.connections, 1, tls=self.tls)
+
+    def before(self, shop, server):
+        if self.large:
+            server.read_back()
 
     def sample(self, shop, server, turn):
         return wrk(server, self.path, self.connections, shop.seconds, tls=self.tls, fields=self.fields)
@@ -53,6 +60,22 @@ class Ranges(Hits):
     def sample(self, shop, server, turn):
         settings = {"COMPARE_LENGTH": len(self.expected), "COMPARE_PIECE": origin.MIB}
         return wrk(server, self.path, self.connections, shop.seconds, script="ranges", settings=settings)
+
+
+class Http2(Hits):
+    """Hits over HTTP/2, several streams on each connection."""
+
+    STREAMS = 8
+
+    def __init__(self, *words, **more):
+        super().__init__(*words, **more, tls=True)
+        self.small = False
+
+    def ready(self, shop, server):
+        warm(shop, server, self.path, self.expected, tls=True)
+
+    def sample(self, shop, server, turn):
+        return h2load(server, self.path, self.connections, self.STREAMS, shop.seconds)
 
 
 class SlowReaders(Case):
@@ -105,5 +128,7 @@ CASES = (
     Hits("tls_64k", "TLS 1.3: 64 KiB hits, 64 connections", "64k", 64, (Ratio("rate", 1.3),), ALL_TLS, tls=True),
     Hits("tls_1m", "TLS 1.3: 1 MiB hits, 16 connections", "1m", 16, (Ratio("bytes_per_second", 1.2),), ALL_TLS, tls=True),
     Hits("connect_1k", "new connection per request, 1 KiB, 64 connections", "1k", 64, (Ratio("rate", 1.1),), fields=("Connection: close",)),
+    Http2("h2_1k", "HTTP/2 and TLS 1.3: 1 KiB hits, 16 connections, 8 streams each", "1k", 16, (Ratio("rate", 1.0),), H2),
+    Http2("h2_1m", "HTTP/2 and TLS 1.3: 1 MiB hits, 4 connections, 8 streams each", "1m", 4, (Ratio("bytes_per_second", 1.0),), H2),
     SlowReaders(),
 )
