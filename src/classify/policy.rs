@@ -136,6 +136,11 @@ impl Policy {
         if let Some(site) = self.sites.unnamed(asked.doors, path) {
             return site.classify(asked, site.door(), Form::Plain);
         }
+        // HTTP/2 asks a proxy as it asks an origin (RFC 9113 §8.3.1): what no other door claims is meant for the proxy.
+        let proxied = to.filter(|to| asked.version >= Version::HTTP_2 && !self.is_ours(to, asked.local));
+        if let Some(to) = proxied.filter(|_| asked.doors.contains(&Door::Forward)) {
+            return self.forward(asked, to);
+        }
         Err(match transparent {
             Some(Err(refusal)) => refusal,
             _ => Refusal::NoSite(to.map_or_else(|| "a request without Host".into(), |to| to.host.to_string().into())),

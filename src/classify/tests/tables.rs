@@ -212,6 +212,23 @@ fn the_forward_door_is_no_open_relay() {
 }
 
 #[test]
+fn http2_reaches_a_proxy_where_no_other_door_claims_the_request() {
+    check(
+        &[Door::Forward],
+        r#"
+        GET http://deb.debian.org/x; h2 => content forward http://deb.debian.org/x +personal
+        GET https://deb.debian.org/x; h2; tls => content forward https://deb.debian.org/x +personal
+        PUT http://deb.debian.org/x; h2 => pass forward Method http://deb.debian.org/x
+        GET http://evil.example/x; h2 => 403 origin
+        GET http://127.0.0.1/x; h2 => 403 address
+        GET http://10.1.1.1:8080/x; h2 => 404 no-site
+        GET http://10.1.1.1:8081/x; h2 => 403 itself
+        GET /x; deb.debian.org => 404 no-site
+    "#,
+    );
+}
+
+#[test]
 fn sites_are_claimed_by_host_then_path_then_wsus() {
     check(
         &Door::ALL,
