@@ -53,8 +53,8 @@ class Helper:
 
     @contextmanager
     def beside(self, command, server, ready=None, **words):
-        """A command that runs while something else is measured; gives a function that waits for its figures."""
-        running = subprocess.Popen(self.line(command, server, words), stdout=subprocess.PIPE, text=True)
+        """A command that runs while something else is measured; gives a function that ends its input and waits for its figures."""
+        running = subprocess.Popen(self.line(command, server, words), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
         def figures():
             return json.loads(running.communicate(timeout=600)[0].strip().splitlines()[-1])

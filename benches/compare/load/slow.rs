@@ -3,6 +3,10 @@
 use std::{
     io::{self, Read, Write},
     net::TcpStream,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -15,18 +19,23 @@ use crate::{
 /// Each reader reads once in so long.
 const TURN: Duration = Duration::from_secs(1);
 
-/// `clients` readers take `rate` bytes a second each for `seconds`. Prints `ready` when all have asked, and at the end what they got.
+/// `clients` readers take `rate` bytes a second each, until standard input ends. Prints `ready` when all have asked, and at the end what
+/// they got; `starved` counts the times when nothing was there to be read.
 pub(crate) fn readers(wanted: &Wanted) -> Outcome {
     let (to, path) = (wanted.address("to")?, wanted.text("path")?);
     let clients = u32::try_from(wanted.number("clients")?)?;
     let mut streams = (0..clients).map(|_| Connection::open(to)?.only_ask(path)).collect::<io::Result<Vec<_>>>()?;
     println!("ready");
     io::stdout().flush()?;
-    let until = Instant::now() + Duration::from_secs(wanted.number("seconds")?);
+    let over = Arc::new(AtomicBool::new(false));
+    thread::spawn({
+        let over = Arc::clone(&over);
+        move || over.store(io::copy(&mut io::stdin(), &mut io::sink()).is_ok(), Ordering::Relaxed)
+    });
     let mut buffer = vec![0; usize::try_from(wanted.number("rate")?)?];
     let (mut bytes, mut starved) = (0, 0);
     let mut due = Instant::now();
-    while Instant::now() < until {
+    while !over.load(Ordering::Relaxed) {
         for stream in &mut streams {
             due += TURN / clients;
             thread::sleep(due.saturating_duration_since(Instant::now()));
