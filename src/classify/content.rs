@@ -10,7 +10,6 @@ use crate::{
         rules::{self, Family, PathRule, Query},
     },
     key::{CacheKey, Origin},
-    semantics,
 };
 
 /// Which parameters a request carries beside those of its URL.
@@ -47,14 +46,15 @@ impl Policy {
         let path_and_query = path::join(asked.uri.path(), sifted.kept.as_deref());
         // A content service of many has nothing to learn from one client, whichever door it came through.
         let anonymous = door != Door::Forward || family.is_some();
+        let freshness = rule.map_or(FreshnessRule::Http, |rule| rule.freshness);
         Ok(Class::Content(Want {
             door,
             key: CacheKey::new(origin.scheme, &self.origins.group(&origin, family), &path_and_query),
             upstream,
             path_and_query,
             signature: sifted.signature,
-            freshness: rule.map_or(FreshnessRule::Http, |rule| rule.freshness),
-            policy: if anonymous { semantics::Policy::CONTENT } else { semantics::Policy::HTTP },
+            freshness,
+            policy: self.policies.of(freshness, anonymous),
             declared: rule.and_then(|rule| rule.shape.digest(asked.uri.path())),
             ranged: family.is_some() || rules::is_large_by_name(asked.uri.path()),
             anonymous,

@@ -17,7 +17,7 @@ mod wsus;
 #[cfg(test)]
 mod tests;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{HeaderMap, Method, Uri, Version};
 
@@ -80,7 +80,7 @@ pub struct Want {
     /// The client's own signature parameters (`P1=…&P2=…`), when it sent some: needed by a fill, no part of the key.
     pub signature: Option<String>,
     pub freshness: FreshnessRule,
-    /// What RFC 9111 leaves open, where `freshness` leaves the rest to the response.
+    /// How it is cached, before its content matched a declared digest.
     pub policy: semantics::Policy,
     /// A digest that the path declares under a rule.
     pub declared: Option<Digest>,
@@ -163,6 +163,7 @@ pub struct Config {
     pub connect_ports: Vec<u16>,
     /// The longest request target, in bytes.
     pub target_max: usize,
+    pub policies: Policies,
 }
 
 /// One line of `[origins] allow`: a host pattern, with a port when it is not the scheme's own.
@@ -194,6 +195,33 @@ pub struct Site {
     /// Path prefixes that are relayed, never cached.
     pub pass: Vec<Box<str>>,
     pub caching: Caching,
+}
+
+/// How responses are cached where no site has a policy of its own, as far as that is for the administrator to choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policies {
+    /// Of the forward door. What others fetch for everybody keeps less of it: no errors, no cookies.
+    pub http: semantics::Policy,
+    /// How long past their last confirmation names known to change may answer when the origin cannot.
+    pub mutable_stale_max: Duration,
+}
+
+impl Default for Policies {
+    fn default() -> Self {
+        Self { http: semantics::Policy::HTTP, mutable_stale_max: semantics::Policy::MUTABLE.stale_max }
+    }
+}
+
+impl Policies {
+    /// The policy for what a name stands for. `anonymous`: it is fetched for everybody.
+    fn of(&self, freshness: FreshnessRule, anonymous: bool) -> semantics::Policy {
+        match freshness {
+            FreshnessRule::Http if !anonymous => self.http,
+            FreshnessRule::Http => self.http.content(),
+            FreshnessRule::Immutable => self.http.content().versioned(),
+            FreshnessRule::Mutable => self.http.content().mutable(self.mutable_stale_max),
+        }
+    }
 }
 
 /// How the responses of a reverse site are cached, as far as that is for the site to choose. The default obeys the RFCs.

@@ -6,7 +6,7 @@ use http::{HeaderMap, Method, Uri, Version, header};
 
 use crate::{
     classify::{
-        Asked, BadHost, Class, Config, Door, Host, HostPattern, Refusal, SniVerdict, Tunnel,
+        Asked, BadHost, Class, Config, Door, Host, HostPattern, Policies, Refusal, SniVerdict, Tunnel,
         content::{Form, Wanted},
         origins::{Allowed, Origins},
         path,
@@ -22,6 +22,7 @@ pub struct Policy {
     own_names: Vec<HostPattern>,
     own_ports: Vec<u16>,
     target_max: usize,
+    pub(super) policies: Policies,
     pub(super) origins: Origins,
     sites: Sites,
 }
@@ -42,6 +43,7 @@ impl Policy {
             own_names: config.own_names.clone(),
             own_ports: config.own_ports.clone(),
             target_max: config.target_max,
+            policies: config.policies,
             origins: Origins::new(config),
             sites: Sites::new(config),
         }

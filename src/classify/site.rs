@@ -6,14 +6,14 @@ use http::Uri;
 
 use crate::{
     classify::{
-        Asked, Caching, Class, Config, Door, FreshnessRule, Host, OriginPattern, Pass, PassReason, Refusal, SiteKind, Want,
+        Asked, Caching, Class, Config, Door, FreshnessRule, Host, OriginPattern, Pass, PassReason, Policies, Refusal, SiteKind,
+        Want,
         content::{self, Form},
         path::{self, Strictness},
         rules::{self, Query},
         wsus,
     },
     key::{CacheKey, Origin},
-    semantics,
 };
 
 /// All sites behind the reverse and WSUS doors.
@@ -34,6 +34,8 @@ pub(super) struct Site {
     catch_all: bool,
     pass: Vec<Box<str>>,
     caching: Caching,
+    /// For what the caching of a reverse site does not cover.
+    policies: Policies,
 }
 
 impl Sites {
@@ -55,6 +57,7 @@ impl Sites {
                 catch_all: site.catch_all,
                 pass: site.pass.clone(),
                 caching: site.caching.clone(),
+                policies: config.policies,
             })
         };
         Self(config.sites.iter().filter_map(site).collect())
@@ -141,12 +144,14 @@ impl Site {
         match wsus::judge(asked.method, path, query)? {
             wsus::Verdict::Content(content) if content::pass_reason(asked).is_none() => Ok(Class::Content(Want {
                 freshness: FreshnessRule::Immutable,
+                policy: self.policies.of(FreshnessRule::Immutable, true),
                 declared: Some(content.digest),
                 // Sent as the client spelled it: IIS takes any case, a copy of the directory on another server only the one it has.
                 ..self.want(door, self.key(&content.path, None), self.full_path(path, None))
             })),
             wsus::Verdict::SelfUpdate if content::pass_reason(asked).is_none() => Ok(Class::Content(Want {
                 freshness: FreshnessRule::Mutable,
+                policy: self.policies.of(FreshnessRule::Mutable, true),
                 ranged: false,
                 ..self.want(door, self.key(&path.to_ascii_lowercase(), None), self.full_path(path, query))
             })),
@@ -164,7 +169,7 @@ impl Site {
             path_and_query,
             signature: None,
             freshness: FreshnessRule::Http,
-            policy: semantics::Policy::CONTENT,
+            policy: self.policies.of(FreshnessRule::Http, true),
             declared: None,
             ranged: true,
             anonymous: true,

@@ -3,6 +3,7 @@
 //! Reads, checks and assembles; decides nothing, starts nothing, changes nothing. All problems are found in one pass, each with its place and
 //! its remedy. Every key is documented beside its default in `config/weir.toml`.
 
+mod caching;
 mod check;
 mod flags;
 mod listen;
@@ -223,6 +224,7 @@ impl Draft {
         if let Some(names) = root.value("names") {
             self.names = names;
         }
+        caching::read_all(root.section("caching"), &mut self.config.policy.policies);
         for section in root.sections("listen") {
             self.listens.extend(Listen::read(section));
         }
@@ -230,7 +232,7 @@ impl Draft {
             self.certificates.extend(Pair::read(section));
         }
         for section in root.sections("upstream") {
-            self.upstreams.extend(Upstream::read(section, &mut self.authorities));
+            self.upstreams.extend(Upstream::read(section, &self.config.policy.policies, &mut self.authorities));
         }
         origins::read(root.section("origins"), self);
         sections::store(root.section("store"), self);

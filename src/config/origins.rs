@@ -1,7 +1,7 @@
 //! `[origins]`: who may be contacted, and who is the same as whom.
 
 use crate::{
-    classify::{Config, Group, HostPattern},
+    classify::{Config, Group, HostPattern, Policies},
     config::{Draft, read::Section},
 };
 
@@ -19,6 +19,7 @@ pub(super) fn built_in() -> Config {
         connect_ports: vec![443],
         // What other proxies and servers accept; the longest content URLs seen have about 1 KiB.
         target_max: 8192,
+        policies: Policies::default(),
     }
 }
 

@@ -172,6 +172,11 @@ impl<'a> Section<'a> {
         self.complaints.add(place, what, remedy);
     }
 
+    /// Whether the table is there at all.
+    pub(super) fn is_written(&self) -> bool {
+        self.table.is_some()
+    }
+
     /// The table itself.
     pub(super) fn here(&self) -> Place {
         Place::File(self.span.clone(), self.path.clone())

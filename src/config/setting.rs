@@ -18,6 +18,7 @@ use crate::{
         units::{Rate, Size, Span},
     },
     key::{Origin, Scheme},
+    semantics::policy::Errors,
     upstream::Kind,
 };
 
@@ -55,6 +56,10 @@ pub(super) struct RequestPath(pub(super) Box<str>);
 /// A name that a certificate can have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ServerName(pub(super) Box<str>);
+
+/// The name of a query parameter, or how such names begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Parameter(pub(super) Box<str>);
 
 impl FromStr for Server {
     type Err = String;
@@ -149,6 +154,8 @@ texts! {
     HostName => host_name, "write a name such as \"weir.example.com\", without scheme and port";
     RequestPath => path, "write a path such as \"/check.txt\"";
     ServerName => server_name, "write a name such as \"wsus.example.com\", or an address";
+    Parameter => parameter, "write a name such as \"session\", or the beginning of names and a *, such as \"utm_*\"";
+    Errors => errors, "write \"heuristic\", \"explicit\" or \"never\"";
     Door => door, "the doors are reverse, wsus, delivery, transparent and forward";
 }
 
@@ -227,6 +234,21 @@ fn path(text: &str) -> Result<RequestPath, String> {
 fn server_name(text: &str) -> Result<ServerName, String> {
     let read = rustls::pki_types::ServerName::try_from(text).map(|_| ServerName(text.into()));
     read.map_err(|_| format!("{text:?} is no name for a certificate"))
+}
+
+fn parameter(text: &str) -> Result<Parameter, String> {
+    let name = text.strip_suffix('*').unwrap_or(text);
+    let is_name = !text.is_empty() && !name.contains(['*', '&', '=', '?', '#']) && !name.contains(char::is_whitespace);
+    if is_name { Ok(Parameter(text.into())) } else { Err(format!("{text:?} is no name of a parameter")) }
+}
+
+fn errors(text: &str) -> Result<Errors, String> {
+    match text {
+        "heuristic" => Ok(Errors::Heuristic),
+        "explicit" => Ok(Errors::Explicit),
+        "never" => Ok(Errors::Never),
+        _ => Err(format!("{text:?} is no choice")),
+    }
 }
 
 fn bad_host(text: &str, why: BadHost) -> String {

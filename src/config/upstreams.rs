@@ -3,9 +3,9 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use crate::{
-    classify::{Caching, Door, OriginPattern, Site, SiteKind},
+    classify::{Caching, Door, OriginPattern, Policies, Site, SiteKind},
     config::{
-        Config,
+        Config, caching,
         check::COUNT_MAX,
         problem::{At, Complaints, Place},
         read::Section,
@@ -29,6 +29,8 @@ pub(super) struct Upstream {
     pub(super) paths: Vec<String>,
     pub(super) catch_all: bool,
     pass: Vec<String>,
+    /// `None`: as all doors.
+    caching: Option<Caching>,
     definition: Definition,
     /// For content and for what is passed, where they are its own.
     connections: [Option<usize>; 2],
@@ -50,6 +52,7 @@ impl Upstream {
             paths: Vec::new(),
             catch_all: false,
             pass: Vec::new(),
+            caching: None,
             connections: [None; 2],
             door_keys: Vec::new(),
         }
@@ -70,7 +73,7 @@ impl Upstream {
         Self { hosts: vec![host], address, ..Self::new(name, url) }
     }
 
-    pub(super) fn read(section: Section<'_>, authorities: &mut Vec<At<PathBuf>>) -> Option<Self> {
+    pub(super) fn read(section: Section<'_>, policies: &Policies, authorities: &mut Vec<At<PathBuf>>) -> Option<Self> {
         let (name, url) = (section.need("name"), section.need("url"));
         let is_whole = name.is_some() && url.is_some();
         // The rest is read all the same, for its problems.
@@ -78,6 +81,7 @@ impl Upstream {
         let nowhere = || At { value: Url::nowhere(), place: section.here() };
         let mut upstream = Self::new(name.unwrap_or_else(unnamed), url.unwrap_or_else(nowhere));
         upstream.read_doors(&section);
+        upstream.read_caching(section.section("caching"), policies);
         upstream.read_definition(&section, authorities);
         upstream.read_bounds(&section);
         section.finish();
@@ -100,6 +104,17 @@ impl Upstream {
             self.catch_all = catch_all.value;
             self.door_keys.push(("catch_all", catch_all.place));
         }
+    }
+
+    fn read_caching(&mut self, section: Section<'_>, policies: &Policies) {
+        if !section.is_written() {
+            return;
+        }
+        if self.door() != Some(Door::Reverse) {
+            let remedy = "add door = \"reverse\", or write it as [caching], which is for all doors";
+            section.complain(&section.here(), "caching means something only behind the reverse door", remedy);
+        }
+        self.caching = Some(caching::read_site(section, policies.http));
     }
 
     fn read_definition(&mut self, section: &Section<'_>, authorities: &mut Vec<At<PathBuf>>) {
@@ -146,7 +161,7 @@ impl Upstream {
     }
 
     /// A site for the doors, unless clients never see it.
-    fn site(&self) -> Option<Site> {
+    fn site(&self, policies: &Policies) -> Option<Site> {
         let Url { origin, base } = self.url.value.clone();
         let base = base.into();
         let kind = match (self.kind, self.door()) {
@@ -162,7 +177,7 @@ impl Upstream {
             paths: boxed(&self.paths),
             catch_all: self.catch_all && kind != SiteKind::Origin,
             pass: boxed(&self.pass),
-            caching: Caching::default(),
+            caching: self.caching.clone().unwrap_or(Caching { policy: policies.http, ignored_parameters: Vec::new() }),
             kind,
         })
     }
@@ -213,7 +228,7 @@ pub(super) fn assemble(upstreams: Vec<Upstream>, config: &mut Config, complaints
                 Err(why) => complaints.add(&upstream.name.place, why, "write a name, or *. and a name"),
             }
         }
-        config.policy.sites.extend(upstream.site());
+        config.policy.sites.extend(upstream.site(&config.policy.policies));
         config.upstream.upstreams.push(definition);
     }
 }

@@ -79,9 +79,8 @@ impl Proxy {
 /// The policy for what a name stands for, and the one once its content matched its digest.
 fn policies(want: &Want) -> (Policy, Policy) {
     match want.freshness {
-        FreshnessRule::Http => (want.policy, want.policy),
-        FreshnessRule::Immutable => (Policy::VERSIONED, Policy::VERIFIED),
-        FreshnessRule::Mutable => (Policy::MUTABLE, Policy::MUTABLE),
+        FreshnessRule::Immutable => (want.policy, want.policy.verified()),
+        FreshnessRule::Http | FreshnessRule::Mutable => (want.policy, want.policy),
     }
 }
 

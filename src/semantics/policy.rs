@@ -60,6 +60,11 @@ pub struct Heuristic {
     pub max: Duration,
 }
 
+impl Heuristic {
+    /// The fraction that RFC 9111 §4.2.2 calls typical, and not so long that a wrong guess lasts.
+    pub const TYPICAL: Self = Self { percent: 10, max: DAY };
+}
+
 impl Policy {
     /// The rule for a response with this status. A name that carries a version or digest says something about the content it
     /// names, not about redirections and errors in its place.
@@ -73,7 +78,7 @@ impl Policy {
     /// For doors that are a shared HTTP cache and nothing else (`reverse`, `forward`).
     pub const HTTP: Self = Self {
         lifetime: LifetimeRule::Response,
-        heuristic: Some(Heuristic { percent: 10, max: DAY }),
+        heuristic: Some(Heuristic::TYPICAL),
         stale_on_error: true,
         stale_max: Duration::from_secs(7 * DAY.as_secs()),
         errors: Errors::Heuristic,
@@ -82,17 +87,30 @@ impl Policy {
         targeted: true,
     };
 
-    /// For doors that fetch content for everybody (`delivery`, `transparent`): no errors, no cookies, nothing that may have been cut.
-    pub const CONTENT: Self = Self { errors: Errors::Never, store_set_cookie: false, close_delimited: false, ..Self::HTTP };
+    /// The same for content that is fetched for everybody (`delivery`, `transparent`): no errors, no cookies, nothing that may have been cut.
+    pub const fn content(self) -> Self {
+        Self { errors: Errors::Never, store_set_cookie: false, close_delimited: false, ..self }
+    }
 
-    /// The same, for names whose content never changes: fresh for 7 days until their digest is known to match.
-    pub const VERSIONED: Self = Self { lifetime: LifetimeRule::AtLeast(Duration::from_secs(7 * DAY.as_secs())), ..Self::CONTENT };
+    /// The same for names whose content never changes: fresh for 7 days until their digest is known to match.
+    pub const fn versioned(self) -> Self {
+        Self { lifetime: LifetimeRule::AtLeast(Duration::from_secs(7 * DAY.as_secs())), ..self }
+    }
 
     /// The same, once the whole content matched the digest in its name.
-    pub const VERIFIED: Self = Self { lifetime: LifetimeRule::Forever, ..Self::CONTENT };
+    pub const fn verified(self) -> Self {
+        Self { lifetime: LifetimeRule::Forever, ..self }
+    }
 
-    /// The same, for names known to change (trust lists): always validated, at most 24 h stale when disconnected.
-    pub const MUTABLE: Self = Self { lifetime: LifetimeRule::Validate, stale_max: DAY, ..Self::CONTENT };
+    /// The same for names known to change (trust lists): always validated, stale no longer than this when disconnected.
+    pub const fn mutable(self, stale_max: Duration) -> Self {
+        Self { lifetime: LifetimeRule::Validate, stale_max, ..self }
+    }
+
+    pub const CONTENT: Self = Self::HTTP.content();
+    pub const VERSIONED: Self = Self::CONTENT.versioned();
+    pub const VERIFIED: Self = Self::CONTENT.verified();
+    pub const MUTABLE: Self = Self::CONTENT.mutable(DAY);
 }
 
 impl Default for Policy {

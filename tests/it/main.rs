@@ -28,6 +28,7 @@ mod pass;
 mod ranges;
 mod room;
 mod signatures;
+mod site_policy;
 mod support;
 mod tls;
 mod vanished;

@@ -54,6 +54,7 @@ fn branch() -> Config {
         ],
         connect_ports: vec![443],
         target_max: 8192,
+        policies: Policies::default(),
     }
 }
 

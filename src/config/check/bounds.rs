@@ -11,7 +11,7 @@ use crate::config::{
 pub(in crate::config) const COUNT_MAX: usize = 1_000_000;
 
 /// The longest wait that can be meant.
-const SPAN_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+pub(in crate::config) const SPAN_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// The head buffer of one connection may be so large.
 const HEAD_MAX: u64 = 1 << 20;

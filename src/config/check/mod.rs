@@ -6,7 +6,7 @@ mod machine;
 
 use std::net::{IpAddr, SocketAddr};
 
-pub(super) use self::bounds::COUNT_MAX;
+pub(super) use self::bounds::{COUNT_MAX, SPAN_MAX};
 use crate::{
     classify::Door,
     config::{

@@ -40,7 +40,7 @@ fn every_example_is_without_problems() {
             seen += 1;
         }
     }
-    assert!(seen >= 7, "{seen} examples");
+    assert!(seen >= 8, "{seen} examples");
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn the_documented_defaults_are_the_ones_built_in() {
 
 #[test]
 fn every_key_is_documented() {
-    let text = switched_on(&example("weir.toml")).replace("\"forward\"]", "\"forward\", \"wsus\"]");
+    let text = switched_on(&example("weir.toml")).replace("\"forward\"]", "\"forward\", \"wsus\", \"reverse\"]");
     good(&text, &Flags::default());
     // What is known in a section, weir says itself when it meets something unknown.
     let mut unknown = String::from("zzzzzz = 1\n");
@@ -68,7 +68,7 @@ fn every_key_is_documented() {
     }
     assert!(keys.len() > 70, "{keys:?}");
     let is_documented = |key: &&String| {
-        let headers = [format!("[{key}]"), format!("[[{key}]]"), format!("[origins.{key}]")];
+        let headers = [format!("[{key}]"), format!("[[{key}]]"), format!("[origins.{key}]"), format!("[upstream.{key}]")];
         text.lines().any(|line| line.starts_with(&format!("{key} = ")) || headers.iter().any(|header| line == header))
     };
     let missing: Vec<_> = keys.iter().filter(|key| !is_documented(key)).collect();
@@ -135,6 +135,25 @@ fn an_upstream_makes_a_definition_and_for_clients_a_site() {
     assert_eq!((root.kind, root.only_parents, root.order, root.hosts.len()), (Kind::Parent, true, 7, 0));
     let doors = config.listener.sockets[0].doors.iter().copied();
     assert!(doors.eq([Door::Reverse, Door::Delivery, Door::Transparent, Door::Forward]), "doors of sites open by themselves");
+}
+
+#[test]
+fn a_site_chooses_above_what_all_doors_choose() {
+    let config = good(
+        "[[upstream]]\nname = 'a'\nurl = 'http://a'\ndoor = 'reverse'\n[upstream.caching]\nheuristic_percent = 20\nstale_on_error = true\n\
+         ignore_parameters = 'utm_*'\n[[upstream]]\nname = 'b'\nurl = 'http://b'\ndoor = 'reverse'\npaths = ['/b/']\n\
+         [caching]\nheuristic_percent = 0\nstale_on_error = false\nstale_max = '2 d'\nerrors = 'never'\nstale_max_mutable = '1 h'\n",
+        &Flags::default(),
+    );
+    let [a, b] = &config.policy.sites[..] else { panic!("{:?}", config.policy.sites) };
+    let all = config.policy.policies;
+    assert_eq!((all.http.heuristic, all.http.stale_on_error), (None, false));
+    assert_eq!((all.http.stale_max, all.mutable_stale_max), (Duration::from_secs(2 * 86_400), Duration::from_secs(3600)));
+    assert_eq!((b.caching.policy, b.caching.ignored_parameters.len()), (all.http, 0));
+    let guessed = a.caching.policy.heuristic.unwrap();
+    assert_eq!((guessed.percent, guessed.max, a.caching.policy.stale_on_error), (20, Duration::from_secs(86_400), true));
+    assert_eq!((a.caching.policy.stale_max, a.caching.policy.errors), (all.http.stale_max, all.http.errors));
+    assert_eq!(a.caching.ignored_parameters[..], ["utm_*".into()]);
 }
 
 #[test]

@@ -76,6 +76,12 @@ const PROBLEMS: &[(&str, &[(&str, &str)])] = &[
     ("[[upstream]]\nname = 'a'\nurl = 'http://[::ffff:127.0.0.1]:8080'\ndoor = 'reverse'\n", &[("3:7", "this is weir itself")]),
     ("[[listen]]\naddress = '192.0.2.1:80'\n[[upstream]]\nname = 'a'\nurl = 'http://192.0.2.1'\ndoor = 'reverse'\n", &[("5:7", "this is weir itself")]),
     ("[resolver]\nservers = ['192.0.2.53', '127.0.0.1:8080']\n", &[("2:11", "this is weir itself")]),
+    ("[caching]\nheuristic_percent = 101\nheuristic_max = '9999 d'\nerrors = 'some'\nset_cookie = 'no'\nignore_parameters = ['a']\n",
+     &[("2:21", "write at most 100"), ("3:17", "write at most \"365 d\""), ("4:10", "\"some\" is no choice; write \"heuristic\", \"explicit\""),
+       ("5:14", "write true or false"), ("6:1", "unknown key")]),
+    ("[[upstream]]\nname = 'a'\nurl = 'http://x'\ndoor = 'reverse'\n[upstream.caching]\nignore_parameters = ['a=b', '', 'x*', 'y*z']\nstale_max_mutable = '1 d'\n",
+     &[("6:22", "no name of a parameter"), ("6:29", "no name of a parameter"), ("6:39", "no name of a parameter"), ("7:1", "unknown key; known here: heuristic_percent")]),
+    ("[[upstream]]\nname = 'a'\nurl = 'http://x'\n[upstream.caching]\nset_cookie = false\n", &[("4:1", "only behind the reverse door; add door = \"reverse\"")]),
     ("[admin]\nnames = ['weir.example.com:8081', 'http://x']\n", &[("2:10", "it has a port"), ("2:35", "is no host")]),
 ];
 
