@@ -93,5 +93,5 @@ async fn expect_hit(way: &Way, weir: SocketAddr, file: &File) -> Result<()> {
 const HIT_ATTEMPTS: u32 = 20;
 const HIT_DELAY: Duration = Duration::from_millis(100);
 
-/// Shows the fields, not the bytes.
-const CURL: &str = "curl -sS -o /dev/null -D -";
+/// Shows the fields; the bytes go on.
+const CURL: &str = "curl -sS -D /dev/stderr";

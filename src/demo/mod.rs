@@ -31,7 +31,7 @@ use crate::{
         origin::Origin,
         report::{Report, bytes},
         scratch::Scratch,
-        shelf::{DOORS, PACKAGES_HOST, Shelf, UPDATE_HOST, WINDOWS_UPDATE_HOST},
+        shelf::{DOORS, PACKAGES_HOST, Shelf, UPDATE_HOST, WINDOWS_UPDATE_HOST, hex},
     },
     proxy::log::Destination,
 };
@@ -96,10 +96,12 @@ pub fn run(options: &Options) -> Result<bool> {
     })
 }
 
-/// What `weir serve` would be given: an address, the origin as a WSUS server, and the origin's address for the names that clients know.
+/// What `weir serve` would be given: an address, the origin as a WSUS server and as a server behind weir, and its address for the names that
+/// clients know.
 fn configuration(options: &Options, origin: SocketAddr, directory: &Path) -> Result<(Config, Sources)> {
     let flags = Flags {
         wsus: Some(format!("http://{origin}")),
+        reverse: Some(format!("http://{origin}")),
         listen: vec![options.listen.to_string()],
         admin: Some("127.0.0.1:0".to_owned()),
         data: Some(directory.join("data")),
@@ -168,7 +170,8 @@ fn update_size(text: &str) -> Result<u64, String> {
 fn say_what_to_try(out: &mut impl Write, origin: &Origin, weir: SocketAddr, admin: &[SocketAddr]) -> io::Result<()> {
     writeln!(out, "Everything stays up for you to try. Ask twice: the second answer says `Cache-Status: …; hit`.\n")?;
     for (door, file) in DOORS.into_iter().zip(&origin.shelf.samples) {
-        writeln!(out, "  # {} door\n  {}", door.as_str(), Way::through(door, weir, file).curl)?;
+        let (digest, curl) = (hex(&file.sha256), Way::through(door, weir, file).curl);
+        writeln!(out, "  # {} door, SHA-256 {digest}\n  {curl} | sha256sum", door.as_str())?;
     }
     if let Some(admin) = admin.first() {
         writeln!(out, "\nWhat weir says of itself: http://{admin}/")?;

@@ -37,7 +37,7 @@ pub(super) struct Shelf {
 }
 
 /// The doors that are tried and shown, in this order.
-pub(super) const DOORS: [Door; 4] = [Door::Delivery, Door::Transparent, Door::Wsus, Door::Forward];
+pub(super) const DOORS: [Door; 5] = [Door::Delivery, Door::Transparent, Door::Wsus, Door::Reverse, Door::Forward];
 
 impl File {
     fn new(path: String, content: Content) -> Arc<Self> {
@@ -82,9 +82,10 @@ fn file_for(door: Door, seed: u64) -> Arc<File> {
     let path = match door {
         Door::Delivery => format!("/filestreamingservice/files/{}", guid(seed)),
         Door::Transparent => {
-            format!("/d/msdownload/update/software/secu/2026/11/windows11.0-kb{seed}-x64_{}.cab", hex(&content.sha1()))
+            format!("/d/msdownload/update/software/secu/2025/01/windows11.0-kb{seed}-x64_{}.cab", hex(&content.sha1()))
         }
-        Door::Wsus | Door::Reverse => {
+        Door::Reverse => format!("/handbooks/branch-office-{seed}.pdf"),
+        Door::Wsus => {
             let name = hex(&content.sha1()).to_uppercase();
             format!("/Content/{}/{name}.cab", &name[name.len() - 2..])
         }
@@ -100,7 +101,7 @@ fn guid(seed: u64) -> String {
 }
 
 /// The digest alone, without the name of its kind.
-fn hex(digest: &Digest) -> String {
+pub(super) fn hex(digest: &Digest) -> String {
     let text = digest.to_string();
     text.rsplit(':').next().unwrap_or_default().to_owned()
 }
