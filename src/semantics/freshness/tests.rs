@@ -270,6 +270,49 @@ proptest! {
         }
     }
 
+    /// The whole verdict against the rules of RFC 9111 §4.2.4, §5.2 and RFC 5861, each as one line of plain arithmetic.
+    #[test]
+    fn the_verdict_agrees_with_the_rules_in_plain_arithmetic(
+        said in (0i64..100, 0i64..100, prop::option::of(0i64..100), prop::option::of(0i64..100), prop::option::of(0i64..100)),
+        flags in prop::array::uniform4(prop::bool::weighted(0.15)),
+        asked in (prop::option::weighted(0.3, 0i64..100), prop::option::weighted(0.3, 0i64..100), prop::option::weighted(0.3, 0i64..100), prop::option::weighted(0.3, 0i64..100), prop::bool::weighted(0.1)),
+        resident in 0i64..100, stale_max in 0i64..100,
+    ) {
+        let (age_value, max_age, s_maxage, while_revalidate, if_error) = said;
+        let [must_revalidate, proxy_revalidate, no_cache, immutable] = flags;
+        let (ask_age, ask_fresh, ask_stale, ask_error, ask_no_cache) = asked;
+        let text = |entries: &[(&str, Option<i64>)]| -> String {
+            entries.iter().filter_map(|(name, value)| Some(format!("{name}={}", (*value)?))).collect::<Vec<_>>().join(", ")
+        };
+        let flag = |name: &'static str, is_set: bool| if is_set { name } else { "x" };
+        let mut line = text(&[("max-age", Some(max_age)), ("s-maxage", s_maxage), ("stale-while-revalidate", while_revalidate), ("stale-if-error", if_error)]);
+        for (name, is_set) in [("must-revalidate", must_revalidate), ("proxy-revalidate", proxy_revalidate), ("no-cache", no_cache), ("immutable", immutable)] {
+            line = format!("{line}, {}", flag(name, is_set));
+        }
+        let request = text(&[("max-age", ask_age), ("min-fresh", ask_fresh), ("max-stale", ask_stale), ("stale-if-error", ask_error)]);
+        let request = format!("{}, {request}", flag("no-cache", ask_no_cache));
+        let stored = response(&[("cache-control", line.as_str()), ("age", &age_value.to_string())]);
+        let policy = Policy { stale_max: secs(stale_max as u64), ..Policy::HTTP };
+        let directives = RequestDirectives::of(&fields(&[("cache-control", request.as_str())]));
+        let verdict = freshness(&stored, &directives, &policy, at(T0 + resident as u64));
+
+        let age = age_value + resident;
+        let left = s_maxage.unwrap_or(max_age) - age;
+        let (is_fresh, past) = (left > 0, -left);
+        let may_be_stale = !must_revalidate && !proxy_revalidate && s_maxage.is_none() && past.max(0) <= stale_max;
+        let within = |bound: Option<i64>| bound.is_some_and(|bound| past.max(0) <= bound);
+        let too_old = ask_age.is_some_and(|most| age > most + ask_stale.unwrap_or(0)) && !(immutable && is_fresh);
+        let too_short = ask_fresh.is_some_and(|least| if is_fresh { left < least } else { ask_stale.unwrap_or(0) == 0 });
+        let must_ask = no_cache || ask_no_cache || too_old || too_short;
+        let at_once = !must_ask && (is_fresh || (may_be_stale && (within(ask_stale) || within(while_revalidate))));
+        let by_error = may_be_stale && (if_error.is_none() || within(if_error) || within(ask_error));
+        let on_error = !no_cache && !ask_no_cache && (at_once || by_error);
+
+        prop_assert_eq!(verdict.answers_at_once(), at_once, "{} | {} after {}: {:?}", line, request, resident, verdict);
+        prop_assert_eq!(verdict.answers_on_error(), on_error, "{} | {} after {}: {:?}", line, request, resident, verdict);
+        prop_assert_eq!((verdict.age(), verdict.ttl_secs()), (secs(age as u64), left));
+    }
+
     #[test]
     fn any_times_and_figures_give_a_verdict_and_no_panic(
         age in any::<u64>(), max_age in any::<u64>(), times in prop::array::uniform3(0u64..1 << 40), percent in any::<u32>(), stale in any::<u64>(),

@@ -163,6 +163,37 @@ proptest! {
         }
     }
 
+    /// Several ranges pick what each alone picks, in their order, without those that pick nothing.
+    #[test]
+    fn several_ranges_select_what_each_selects(
+        specs in prop::collection::vec((0u64..30, 0u64..10, 0..3), 2..7), len in 1u64..25,
+    ) {
+        let content: Vec<u8> = (0..len as u8).collect();
+        let texts: Vec<String> = specs.iter().map(|&(first, more, kind)| match kind {
+            0 => format!("{first}-"),
+            1 => format!("-{first}"),
+            _ => format!("{first}-{}", first + more),
+        }).collect();
+        let chosen = |&(first, more, kind): &(u64, u64, i32)| -> Vec<u8> {
+            let is_chosen = |at: u64| match kind {
+                0 => at >= first,
+                1 => at + first >= len,
+                _ => at >= first && at <= first + more,
+            };
+            content.iter().copied().filter(|&byte| is_chosen(u64::from(byte))).collect()
+        };
+        let chosen: Vec<Vec<u8>> = specs.iter().map(chosen).filter(|bytes| !bytes.is_empty()).collect();
+        let bytes = |range: &ByteRange| content[range.start as usize..range.end as usize].to_vec();
+        match resolve(&format!("bytes={}", texts.join(", ")), len) {
+            Some(Resolved::Unsatisfiable) => prop_assert!(chosen.is_empty()),
+            Some(Resolved::Part(range)) => prop_assert_eq!(vec![bytes(&range)], chosen),
+            Some(Resolved::Parts(ranges)) => prop_assert_eq!(ranges.iter().map(bytes).collect::<Vec<_>>(), chosen),
+            // More than two of them begin inside another (RFC 9110 §17.15).
+            Some(Resolved::Whole) => prop_assert!(chosen.iter().map(Vec::len).sum::<usize>() > chosen.concat().iter().collect::<std::collections::BTreeSet<_>>().len()),
+            None => prop_assert!(false, "valid, but ignored"),
+        }
+    }
+
     /// The path without allocation and the full parser read the same.
     #[test]
     fn the_fast_path_agrees_with_the_full_parser(first in any::<u64>(), last in any::<u64>()) {

@@ -19,7 +19,13 @@ const HEADS: &[(&str, &str)] = &[
     ("an empty length", "HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\nno"),
     ("a length beyond all numbers", "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999999\r\n\r\nno"),
     ("a length in quotes", "HTTP/1.1 200 OK\r\nContent-Length: \"2\"\r\n\r\nno"),
-    ("an unknown transfer coding", "HTTP/1.1 200 OK\r\nTransfer-Encoding: sorcery\r\n\r\nno"),
+    // A word that nobody can take for a coding is no ambiguity: the body ends with the connection (RFC 9112 §6.3). These are others.
+    ("a transfer coding that looks like chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: xchunked\r\n\r\nno"),
+    ("a transfer coding that changes the bytes", "HTTP/1.1 200 OK\r\nTransfer-Encoding: x-gzip\r\n\r\nno"),
+    (
+        "an unknown transfer coding beside a length",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: sorcery\r\nContent-Length: 2\r\n\r\nno",
+    ),
     ("gzip and then chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n"),
     ("chunks and then identity", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, identity\r\n\r\n2\r\nno\r\n0\r\n\r\n"),
     ("chunks twice", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n"),
