@@ -2,18 +2,20 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Version,
-    header::{CONNECTION, MAX_FORWARDS, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA},
+    header::{CONNECTION, HOST, MAX_FORWARDS, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA},
 };
 
 use crate::semantics::{facts::single, list};
 
 /// Removes what concerns only the connection it came on: the known hop-by-hop fields and those that `Connection` lists (RFC 9110 §7.6.1).
+/// `Host` stays whoever lists it: without it the next hop would be asked for another resource than was judged here.
 pub fn remove_hop_by_hop(fields: &mut HeaderMap) {
     if fields.contains_key(CONNECTION) {
         // Collected before anything is removed: the list is borrowed from the fields.
         let listed: Vec<HeaderName> =
             list::of(fields, &CONNECTION).filter_map(|name| HeaderName::from_bytes(name).ok()).take(LISTED_MAX).collect();
-        listed.iter().for_each(|name| while fields.remove(name).is_some() {});
+        let listed = listed.iter().filter(|name| **name != HOST);
+        listed.for_each(|name| while fields.remove(name).is_some() {});
     }
     for name in &HOP_BY_HOP {
         fields.remove(name);
@@ -108,7 +110,8 @@ mod tests {
     #[test]
     fn fields_of_the_connection_stay_on_it() {
         let mut message = fields(&[
-            ("connection", "a, B, keep-alive"),
+            ("connection", "a, B, keep-alive, Host"),
+            ("host", "h"),
             ("connection", "c;, , content-md5"),
             ("a", "1"),
             ("a", "2"),
@@ -126,7 +129,8 @@ mod tests {
             ("set-cookie", "b=2"),
         ]);
         remove_hop_by_hop(&mut message);
-        assert_eq!(message, fields(&[("trailer", "checksum"), ("set-cookie", "a=1"), ("set-cookie", "b=2")]));
+        let kept = [("host", "h"), ("trailer", "checksum"), ("set-cookie", "a=1"), ("set-cookie", "b=2")];
+        assert_eq!(message, fields(&kept));
     }
 
     #[test]
