@@ -19,7 +19,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
-    listener::{Timeouts, admission::RefusedHead},
+    listener::{Timeouts, admission::RefusedHead, frames::Flood},
     proxy::connection::Reading,
 };
 
@@ -44,6 +44,8 @@ pub(super) struct Activity {
     reading: Arc<Reading>,
     /// The head behind which nothing more is read.
     refused: OnceLock<RefusedHead>,
+    /// Of which frames the client sent too many.
+    flood: OnceLock<Flood>,
     /// It is a tunnel now, in which nothing is a request.
     is_tunnel: AtomicBool,
 }
@@ -105,6 +107,7 @@ impl Activity {
             sent: AtomicU64::new(0),
             reading: Arc::default(),
             refused: OnceLock::new(),
+            flood: OnceLock::new(),
             is_tunnel: AtomicBool::new(false),
         };
         Arc::new(activity)
@@ -162,6 +165,15 @@ impl Activity {
 
     pub(super) fn refused(&self) -> Option<&RefusedHead> {
         self.refused.get()
+    }
+
+    /// The client sends too much of something: nothing more is read.
+    pub(super) fn end_flood(&self, flood: Flood) {
+        _ = self.flood.set(flood); // the first counts
+    }
+
+    pub(super) fn flood(&self) -> Option<Flood> {
+        self.flood.get().copied()
     }
 
     /// A request head has come in part.
@@ -223,7 +235,8 @@ impl Activity {
         Instant::now() + self.timeouts.head.min(self.timeouts.idle).min(self.timeouts.write_stall)
     }
 
-    fn now(&self) -> u64 {
+    /// Milliseconds since the connection began, plus one.
+    pub(super) fn now(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
     }
 }

@@ -202,6 +202,10 @@ impl<S: Service> Gate<S> {
         let end = self.http.serve(io, Conversation { framing, connection, service, phase, unserved }).await;
         match end {
             End::Slow(slow) => self.metrics.timeouts.inc(slow.word()),
+            End::Flood(flood) => {
+                self.metrics.floods.inc(flood.word());
+                tracing::debug!(%peer, %flood, "connection closed");
+            }
             End::Broken(error) => tracing::debug!(%peer, %error, "connection broke"),
             End::Closed | End::Cut => {}
         }

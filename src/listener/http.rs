@@ -26,7 +26,8 @@ use crate::{
         Config, Limits, Timeouts,
         activity::{Activity, Framing, Slow, Watched},
         admission::{self, Admission},
-        stream::{Duplex, Stream},
+        frames::{Flood, Frames},
+        stream::{Duplex, Guard, Stream},
     },
     proxy::{
         connection::{Connection, Phase, RequestBody, Service},
@@ -60,6 +61,8 @@ pub(super) enum End {
     /// The client broke off, or spoke something that is not HTTP.
     Broken(hyper::Error),
     Slow(Slow),
+    /// The client sent too much that brings nothing forward.
+    Flood(Flood),
     /// The grace period of a drain was over.
     Cut,
 }
@@ -85,9 +88,12 @@ impl Http {
     pub(super) async fn serve<T: Duplex, S: Service>(&self, io: T, conversation: Conversation<S>) -> End {
         let Conversation { framing, connection, service, phase, unserved } = conversation;
         let activity = Activity::new(framing, Arc::clone(&self.timeouts));
-        let admission = (framing == Framing::Http1).then(|| Admission::new(&self.limits, Arc::clone(&activity)));
+        let guard = match framing {
+            Framing::Http1 => Guard::Requests(Admission::new(&self.limits, Arc::clone(&activity))),
+            Framing::Http2 => Guard::Frames(Frames::new()),
+        };
         let interims = (framing == Framing::Http1).then(|| Arc::clone(&connection.interims));
-        let io = TokioIo::new(Stream::new(io, Arc::clone(&activity), admission, interims));
+        let io = TokioIo::new(Stream::new(io, Arc::clone(&activity), guard, interims));
         let body_stall = self.timeouts.body_stall;
         let noted = Arc::clone(&activity);
         let id = connection.id;
@@ -114,6 +120,10 @@ impl Http {
         let end = match framing {
             Framing::Http1 => drive(self.http1.serve_connection(io, service).with_upgrades(), &activity, phase).await,
             Framing::Http2 => drive(self.http2.serve_connection(io, service), &activity, phase).await,
+        };
+        let end = match activity.flood() {
+            Some(flood) => End::Flood(flood),
+            None => end,
         };
         let (received, sent) = activity.bytes();
         tracing::trace!(connection = id, received, sent, "connection ended");
@@ -154,6 +164,8 @@ fn http2(config: &Config) -> http2::Builder<TokioExecutor> {
         .max_concurrent_streams(bounds.streams_max)
         .max_header_list_size(bounds.header_list_max)
         .max_pending_accept_reset_streams(bounds.pending_resets_max)
+        // Streams that a client makes us reset, by breaking their rules.
+        .max_local_error_reset_streams(bounds.streams_max as usize)
         .max_send_buf_size(bounds.send_buffer)
         .keep_alive_interval(bounds.ping_interval)
         .keep_alive_timeout(bounds.ping_timeout)

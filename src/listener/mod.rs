@@ -20,6 +20,7 @@ mod admission;
 mod certificates;
 mod config;
 mod connection;
+mod frames;
 mod hello;
 mod http;
 mod limit;

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use crate::{
-    listener::{activity::Activity, admission::Admission},
+    listener::{activity::Activity, admission::Admission, frames::Frames},
     proxy::interim::Interims,
 };
 
@@ -107,11 +107,19 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Prefixed<T> {
 pub(super) struct Stream<T> {
     io: T,
     activity: Arc<Activity>,
-    /// HTTP/2 has frames instead.
-    admission: Option<Admission>,
+    guard: Guard,
     /// Written between what the HTTP library writes; none where it must not be interrupted.
     interims: Option<Arc<Interims>>,
     lingering: Option<Lingering>,
+}
+
+/// What looks at the client's bytes before hyper does.
+#[derive(Debug)]
+pub(super) enum Guard {
+    /// HTTP/1.
+    Requests(Admission),
+    /// HTTP/2.
+    Frames(Frames),
 }
 
 /// Closing with bytes unread resets a connection, and the client may lose the answer it has not read yet. So what still comes is read
@@ -147,9 +155,9 @@ impl Lingering {
 }
 
 impl<T> Stream<T> {
-    pub(super) fn new(io: T, activity: Arc<Activity>, admission: Option<Admission>, interims: Option<Arc<Interims>>) -> Self {
+    pub(super) fn new(io: T, activity: Arc<Activity>, guard: Guard, interims: Option<Arc<Interims>>) -> Self {
         interims.iter().for_each(|interims| interims.attach());
-        Self { io, activity, admission, interims, lingering: None }
+        Self { io, activity, guard, interims, lingering: None }
     }
 
     fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -165,12 +173,21 @@ impl<T> Stream<T> {
 impl<T: AsyncRead + Unpin> AsyncRead for Stream<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if let Some(admission) = &mut this.admission {
-            return admission.poll_read(Pin::new(&mut this.io), cx, buf);
+        let frames = match &mut this.guard {
+            Guard::Requests(admission) => return admission.poll_read(Pin::new(&mut this.io), cx, buf),
+            Guard::Frames(frames) => frames,
+        };
+        if let Some(flood) = this.activity.flood() {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, flood)));
         }
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
-        this.activity.note_read(buf.filled().len() - before);
+        let new = &buf.filled()[before..];
+        this.activity.note_read(new.len());
+        // What is here already goes through: hyper may find the better end for it, and the next read is the last.
+        if let Err(flood) = frames.check(new, this.activity.now(), this.activity.bytes().1) {
+            this.activity.end_flood(flood);
+        }
         Poll::Ready(Ok(()))
     }
 }

@@ -249,6 +249,9 @@ families! {
         proxy_protocol_errors: Words = "weir_proxy_protocol_errors_total",
             "Connections closed for a missing or bad PROXY protocol header, by reason.",
             "It rises: the load balancer and the configuration disagree.";
+        floods: Words = "weir_client_floods_total",
+            "HTTP/2 connections closed because a client sent too many frames that bring nothing forward, by what they were.",
+            "It rises: somebody tries to make weir work for nothing.";
         timeouts: Words = "weir_client_timeouts_total",
             "Client connections closed for slowness, by what was waited for.",
             "It rises: a bad line, or somebody holding connections open on purpose.";

@@ -99,6 +99,26 @@ async fn streams_opened_and_reset_at_once_end_the_connection() {
 }
 
 #[tokio::test]
+async fn streams_reset_after_they_were_taken_end_the_connection_too() {
+    let scene = Scene::new("").await;
+    let mut raw = Raw::connect(&scene.weir).await;
+    // Each is taken before it is reset, so that nothing queues up: only counting them ends it.
+    let mut resets = 0_u32;
+    while resets < 5_000 {
+        let streams: Vec<u32> = (resets..resets + 100).map(|n| 2 * n + 1).collect();
+        raw.send(streams.iter().flat_map(|&stream| table::request(stream, &get("/a"))).collect::<Vec<u8>>()).await;
+        if raw.took(streams[99]).await != Took::Answer(200) {
+            break;
+        }
+        raw.send(streams.iter().flat_map(|&stream| frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])).collect::<Vec<u8>>()).await;
+        resets += 100;
+    }
+    assert!((300..5_000).contains(&resets), "{resets} resets");
+    assert_eq!(scene.weir.metric("weir_client_floods_total", &[("reason", "resets")]).await, 1.0);
+    scene.serves_as_before().await;
+}
+
+#[tokio::test]
 async fn a_header_block_without_end_ends_the_connection() {
     let scene = Scene::new("").await;
     let begin = frame(HEADERS, END_STREAM, 1, &get("/a"));
