@@ -124,6 +124,7 @@ impl Upstream {
         definition.host = section.value("host").map(|HostField(host)| host);
         definition.probe = section.value("probe").map(|RequestPath(path)| path);
         definition.ranges = section.value("ranges");
+        section.set("http2", &mut definition.http2);
         definition.tls.server_name = section.value("server_name").map(|ServerName(name)| name);
         section.set("order", &mut definition.order);
         if let Some(At { value, place }) = section.get("only_parents") {

@@ -3,7 +3,10 @@
 //! The rule that clients depend on: 4xx means "this will never work" (Delivery Optimization stops using a cache for 15 minutes after one);
 //! whatever may pass is 502, 503 or 504.
 
-use http::{StatusCode, header::RETRY_AFTER};
+use http::{
+    StatusCode,
+    header::{ALLOW, RETRY_AFTER},
+};
 
 use super::{
     error::Error,
@@ -24,6 +27,10 @@ pub(super) fn rescue(error: &Error) -> Answered {
     let fields = answered.response.headers_mut();
     if status == StatusCode::SERVICE_UNAVAILABLE {
         fields.insert(RETRY_AFTER, http::HeaderValue::from_static(RETRY_AFTER_SECS));
+    }
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        // RFC 9110 §15.5.6: what every door takes.
+        fields.insert(ALLOW, http::HeaderValue::from_static("GET, HEAD"));
     }
     // What follows on this connection might be the rest of this request, read in the other way (RFC 9112 §11.2).
     answered.closes = matches!(error, Error::Ambiguous(_) | Error::Unserved(_));

@@ -137,6 +137,8 @@ pub struct Definition {
     pub order: u32,
     /// Whether it answers ranges, when the administrator knows.
     pub ranges: Option<bool>,
+    /// Whether passed requests may go there by HTTP/2, where it agrees to that in the TLS handshake.
+    pub http2: bool,
     /// For a parent: what its `hosts` cover never goes to the origin directly, even when no parent answers.
     pub only_parents: bool,
     /// Connections it may have, when not the default.
@@ -160,6 +162,7 @@ impl Definition {
             tls: Tls::default(),
             order: 0,
             ranges: None,
+            http2: true,
             only_parents: false,
             connections: None,
             bytes_per_second: None,

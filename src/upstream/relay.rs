@@ -184,11 +184,12 @@ pub(super) fn expectation<B: http_body::Body>(request: &Request<B>) -> Option<Ar
     (expects && !request.body().is_end_stream()).then(Arc::default)
 }
 
-/// What may be spoken for `request`: HTTP/1.1 alone where the connection matters, where the target has no authority, or where interim
-/// responses are awaited.
+/// What may be spoken for `request`: HTTP/1.1 alone where the connection matters, where the target has no authority, where interim responses
+/// are awaited, or where the administrator wants it.
 fn versions(request: &Request<Outgoing>, hop: &Hop, expects: bool) -> Versions {
+    let is_allowed = hop.upstream.definition.as_ref().is_none_or(|definition| definition.http2);
     let is_plain = hop.form == Form::Origin && request.uri().path() != "*" && !expects;
-    if is_plain && !is_connection_bound(request.headers(), AUTHORIZATION) { Versions::Any } else { Versions::Http1 }
+    if is_allowed && is_plain && !is_connection_bound(request.headers(), AUTHORIZATION) { Versions::Any } else { Versions::Http1 }
 }
 
 /// Writes request target and `Host` as `hop` wants them. The client's own `Host` is kept: WSUS builds URLs from it.

@@ -18,6 +18,7 @@ mod fuzzed;
 mod harness;
 mod herd;
 mod http2;
+mod http2_origin;
 mod interim;
 mod intermediary;
 mod kill;

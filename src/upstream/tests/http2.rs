@@ -167,6 +167,15 @@ async fn content_is_fetched_by_http1_from_the_same_server() {
 }
 
 #[tokio::test]
+async fn an_upstream_may_be_kept_to_http1() {
+    let (mut world, _authority, visits) = both(|_| fine());
+    let upstream = world.upstream("app", Kind::Origin, URL);
+    (upstream.http2, upstream.hosts) = (false, vec!["app.test".parse().unwrap()]);
+    assert_eq!(pass(&world.start(), "GET", "/", &[]).await.unwrap(), one());
+    assert_eq!(visits.came().len(), 1);
+}
+
+#[tokio::test]
 async fn a_refused_stream_is_asked_again_only_where_that_is_safe() {
     let (world, _authority, visits) = both(|number| if number == 0 { Act::Reset(Reason::REFUSED_STREAM) } else { fine() });
     assert_eq!(pass(&world.start(), "GET", "/", &[]).await.unwrap(), two());

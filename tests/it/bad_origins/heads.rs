@@ -1,4 +1,7 @@
 //! Response heads that two readers could read in two ways, or that nobody can: each is a 502, for content and for what is passed alike.
+//!
+//! Two of them a proxy may also repair: RFC 9112 §5.1 has blanks before a colon removed, §5.2 folds replaced by a blank. weir refuses instead:
+//! both are rare in good faith, and a repaired message is one that somebody in front of the origin may have read otherwise.
 
 use tokio::task::JoinSet;
 
