@@ -42,7 +42,8 @@ impl Http2Origin {
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (came, connections): (Arc<Mutex<Vec<Request<()>>>>, Arc<Mutex<Vec<Version>>>) = Default::default();
+        let came: Arc<Mutex<Vec<Request<()>>>> = Arc::default();
+        let connections: Arc<Mutex<Vec<Version>>> = Arc::default();
         let (seen, counted) = (Arc::clone(&came), Arc::clone(&connections));
         let accept = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -126,7 +127,7 @@ async fn what_is_passed_goes_by_http2_and_what_is_content_by_http1() {
         .await;
     assert_eq!(client.reply("PUT").await.text(), "onetwo");
 
-    let came = &origin.came.lock().unwrap()[0];
+    let came = origin.came.lock().unwrap()[0].clone();
     assert_eq!(came.uri().to_string(), "https://Branch:8530/service?x");
     assert_eq!(came.headers().get("te").map(|te| te.as_bytes()), Some(&b"trailers"[..]));
     assert!(!came.headers().contains_key("x-hop") && !came.headers().contains_key("host"), "{came:?}");
