@@ -124,6 +124,7 @@ async fn lookups(bench: &Bench) -> anyhow::Result<()> {
         object_max: 1 << 40,
         commit_interval: Duration::from_millis(100),
         disk_threads: 4,
+        pack_max: 64 << 10,
     };
     let store = open(config, Arc::new(RealDisk), metrics::Store::default()).await?;
     for number in 0..OBJECTS {

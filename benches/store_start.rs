@@ -28,6 +28,7 @@ async fn main() -> Result<(), weir::store::Error> {
         object_max: 1 << 40,
         commit_interval: Duration::from_millis(100),
         disk_threads: 4,
+        pack_max: 64 << 10,
     };
     let outcome = measure(&config, objects).await;
     if let Err(error) = std::fs::remove_dir_all(&directory) {

@@ -34,6 +34,7 @@ pub(super) fn built_in_store() -> store::Config {
         commit_interval: Duration::from_secs(1),
         // A disk or RAID that wants more at once is rare; idle threads cost little.
         disk_threads: 8,
+        pack_max: 64 << 10,
     }
 }
 

@@ -2,14 +2,20 @@
 
 use std::{
     collections::HashSet,
-    io,
+    io::{self, IoSlice},
+    path::Path,
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
 use crate::{
     key::KeyHash,
     object::{BlobId, Object, ObjectId},
-    store::{Error, Listed, Page, Purge, Purged, Stats, shared::Shared, table::Slot},
+    store::{
+        Error, Listed, Page, Purge, Purged, Stats,
+        place::{PLACE_LEN_MAX, Place},
+        shared::Shared,
+        table::Slot,
+    },
 };
 
 /// Responses read from the index at a time.
@@ -113,10 +119,21 @@ impl Shared {
         }
         let (from, to) = (self.layout.blob(id), self.layout.quarantined(id));
         tracing::warn!(blob = %id, reason, kept = %to.display(), "a content was put into quarantine");
-        let moved = self.disk.rename(&from, &to);
+        let moved = match Place::of(id) {
+            Some(_) => self.copy_out(id, &to),
+            None => self.disk.rename(&from, &to),
+        };
         self.remove_blob(id);
         moved.map_err(|error| self.io_failed("quarantine", from, error))?;
         self.bound_quarantine().map_err(|error| self.io_failed("quarantine", self.layout.quarantine(), error))
+    }
+
+    /// Copies a content that lies in a pack, as far as it is present.
+    fn copy_out(&self, id: BlobId, to: &Path) -> io::Result<()> {
+        let len = self.table.blob(id, |entry| entry.bytes).unwrap_or(0).min(PLACE_LEN_MAX);
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+        self.open_file(id)?.read_exact_at(0, &mut bytes)?;
+        self.disk.create(to)?.write_at(0, &[IoSlice::new(&bytes)])
     }
 
     fn bound_quarantine(&self) -> io::Result<()> {

@@ -67,6 +67,8 @@ pub(super) struct State {
     pub(super) merged_into: Option<BlobId>,
     /// The file's name is not synced yet.
     pub(super) is_new: bool,
+    /// Its place in a pack is to be given back when it is closed.
+    pub(super) is_vacated: bool,
 }
 
 impl Blob {
@@ -139,7 +141,7 @@ impl Blob {
         self.state().checked_until(offset)
     }
 
-    /// The file behind the blob; `None` on a simulated disk. A byte's offset in the content is its offset in the file.
+    /// The blob's own file; `None` if it lies in a pack, or on a simulated disk. A byte's offset in the content is its offset in the file.
     pub fn file(&self) -> Option<&fs::File> {
         self.file.as_std()
     }

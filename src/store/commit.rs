@@ -1,10 +1,10 @@
 //! The committer: one thread that makes changes durable, in groups. Bytes first, then names, then the index; then files that are of no more use go.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Weak, atomic::Ordering::Relaxed},
     thread,
     time::{Duration, Instant},
@@ -15,10 +15,12 @@ use crate::{
     store::{
         Error,
         blob::Blob,
+        disk::DiskFile,
         format::{self, ObjectHead},
         index::{BlobChange, Changes, Snapshot},
         journal::{Batch, Journal, Waiters},
         pieces::Run,
+        place::{Place, file_number},
         pool::Kind,
         shared::Shared,
         table::variant_of,
@@ -116,6 +118,7 @@ impl Shared {
         let open = batch.blobs.values().filter_map(|touched| touched.blob.as_ref());
         let took: Vec<_> = open.filter_map(|blob| self.take_blob(blob, &mut directories)).collect();
         let failures = sync_all(&took);
+        self.packs_failed(&took, &failures);
         let mut snapshots = HashMap::new();
         for ((snapshot, took), failure) in took.into_iter().zip(failures) {
             match failure {
@@ -165,10 +168,24 @@ impl Shared {
         let blob = &took.blob;
         self.io_failed("sync", blob.path.clone(), error);
         tracing::error!(blob = %blob.id, "a sync failed, what was written since the last one is dropped");
+        blob.state().dirty_rows.extend(&took.rows);
+        self.drop_unsynced(blob);
+    }
+
+    /// The same for whoever else has unsynced bytes in a pack that could not be synced. It gets no more contents.
+    fn packs_failed(self: &Arc<Self>, took: &[(Snapshot, Taken)], failures: &[Option<io::Error>]) {
+        let failed = took.iter().zip(failures).filter(|(_, failure)| failure.is_some());
+        let packs: BTreeSet<u64> = failed.filter_map(|((_, took), _)| Some(Place::of(took.blob.id)?.pack)).collect();
+        for pack in packs {
+            self.packs.retire(pack);
+            self.open.of_pack(pack).iter().for_each(|blob| self.drop_unsynced(blob));
+        }
+    }
+
+    fn drop_unsynced(self: &Arc<Self>, blob: &Arc<Blob>) {
         let bytes = {
             let mut state = blob.state();
             state.keep_durable();
-            state.dirty_rows.extend(&took.rows);
             state.map.bytes()
         };
         self.table.change_blob(blob.id, |entry| {
@@ -187,6 +204,7 @@ impl Shared {
         }
         // The index may then name files that are gone: their objects are dropped when met.
         self.unlink(&batch.removed);
+        self.hollow_early(&batch.removed);
         self.index.apply(changes)
     }
 
@@ -212,21 +230,26 @@ impl Shared {
         let store = Arc::clone(self);
         self.pool.spawn(Kind::Background, move || {
             store.unlink(&removed);
+            store.vacate(&removed);
             store.room.freed(removed.iter().map(|(_, bytes)| *bytes));
             store.table.forget_digests(removed.len() as u64);
         });
     }
 
     fn unlink(&self, removed: &[(BlobId, u64)]) {
-        for (id, _) in removed {
-            match self.disk.unlink(&self.layout.blob(*id)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    // An orphan: the next start removes it.
-                    tracing::warn!(blob = %id, %error, "a file could not be removed");
-                    self.metrics.errors.inc("unlink");
-                }
-                _ => {}
+        for (id, _) in removed.iter().filter(|(id, _)| Place::of(*id).is_none()) {
+            self.unlink_file(&self.layout.blob(*id));
+        }
+    }
+
+    pub(super) fn unlink_file(&self, path: &Path) {
+        match self.disk.unlink(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                // An orphan: the next start removes it.
+                tracing::warn!(path = %path.display(), %error, "a file could not be removed");
+                self.metrics.errors.inc("unlink");
             }
+            _ => {}
         }
     }
 
@@ -240,25 +263,30 @@ impl Shared {
     }
 }
 
-/// Syncs the files that have unsynced bytes, several at a time: a file system syncs many as fast as few.
+/// Syncs the files that have unsynced bytes, each once and several at a time: a file system syncs many as fast as few.
 fn sync_all(took: &[(Snapshot, Taken)]) -> Vec<Option<io::Error>> {
-    let sync = |(_, taken): &(Snapshot, Taken)| match taken.unsynced.is_empty() {
-        true => None,
-        false => taken.blob.file.sync_data().err(),
-    };
-    let share = took.len().div_ceil(SYNC_THREADS).max(1);
-    thread::scope(|scope| {
-        let mut shares = took.chunks(share);
+    let unsynced = took.iter().filter(|(_, taken)| !taken.unsynced.is_empty());
+    let files: BTreeMap<u64, &Arc<dyn DiskFile>> =
+        unsynced.map(|(_, taken)| (file_number(taken.blob.id), &taken.blob.file)).collect();
+    let files: Vec<_> = files.into_iter().collect();
+    let sync = |(number, file): &(u64, &Arc<dyn DiskFile>)| file.sync_data().err().map(|error| (*number, error));
+    let share = files.len().div_ceil(SYNC_THREADS).max(1);
+    let failed: BTreeMap<u64, io::Error> = thread::scope(|scope| {
+        let mut shares = files.chunks(share);
         let own = shares.next().unwrap_or_default();
-        let others: Vec<_> = shares.map(|share| scope.spawn(move || share.iter().map(sync).collect::<Vec<_>>())).collect();
-        let mut failures: Vec<_> = own.iter().map(sync).collect();
-        for other in others {
+        let started = shares.map(|share| (share, scope.spawn(move || share.iter().filter_map(sync).collect::<Vec<_>>())));
+        let others: Vec<_> = started.collect();
+        let mut failed: BTreeMap<_, _> = own.iter().filter_map(sync).collect();
+        for (share, other) in others {
             // A sync that panicked is one that failed; which of its share did is not known.
-            let panicked = |_| (0..share).map(|_| Some(io::Error::other("a sync panicked"))).collect();
-            failures.extend(other.join().unwrap_or_else(panicked));
+            let panicked = |_| share.iter().map(|(number, _)| (*number, io::Error::other("a sync panicked"))).collect();
+            failed.extend(other.join().unwrap_or_else(panicked));
         }
-        failures
-    })
+        failed
+    });
+    let again = |error: &io::Error| io::Error::new(error.kind(), error.to_string());
+    let failure = |(_, taken): &(Snapshot, Taken)| failed.get(&file_number(taken.blob.id)).filter(|_| !taken.unsynced.is_empty());
+    took.iter().map(|taken| failure(taken).map(again)).collect()
 }
 
 impl Taken {

@@ -1,6 +1,11 @@
 //! The check of a store that is not in use: every indexed byte against its checksum, every file against the index.
 
-use std::{collections::HashSet, fmt, io, path::Path, sync::Arc};
+use std::{
+    collections::HashSet,
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use crate::{
     object::BlobId,
@@ -12,7 +17,8 @@ use crate::{
         index::{BlobChange, Index, Loaded, Snapshot},
         layout::Layout,
         pieces::{PieceMap, Run, row_of},
-        recover::{blob_files, reconcile},
+        place::{self, Place, file_number},
+        recover::{blob_files, pack_files, reconcile},
     },
 };
 
@@ -119,13 +125,15 @@ pub fn fsck(directory: &Path, disk: &Arc<dyn Disk>, repair: bool) -> Result<Repo
         }
     }
     let known: HashSet<BlobId> = loaded.blobs.iter().map(|(id, _)| *id).collect();
-    let orphans: Vec<BlobId> = blob_files(&**disk, &layout).into_iter().filter(|id| !known.contains(id)).collect();
+    let packs: HashSet<u64> = known.iter().map(|id| file_number(*id)).collect();
+    let files = blob_files(&**disk, &layout).into_iter().filter(|id| !known.contains(id)).map(|id| layout.blob(id));
+    let orphan_packs = pack_files(&**disk, &layout).into_iter().filter(|pack| !packs.contains(pack));
+    let orphans: Vec<PathBuf> = files.chain(orphan_packs.map(|pack| layout.pack(pack))).collect();
     report.orphans = orphans.len() as u64;
     if repair {
         (changes.next_blob, changes.next_object) = (next_blob, next_object);
         index.apply(&changes).map_err(failed("repair", &layout.index()))?;
-        for id in orphans {
-            let path = layout.blob(id);
+        for path in orphans {
             disk.unlink(&path).map_err(failed("remove", &path))?;
         }
         report.repaired = true;
@@ -155,11 +163,12 @@ fn check_blob(
     row: &BlobRow,
     report: &mut Report,
 ) -> io::Result<Found> {
-    let Ok(file) = disk.open(&layout.blob(id)) else {
+    let Ok(file) = place::open(disk, layout, id) else {
         report.missing_files += 1;
         return Ok(Found::Missing);
     };
-    if row.len.is_some_and(|len| file.len().is_ok_and(|there| there > len)) {
+    let is_alone = Place::of(id).is_none();
+    if is_alone && row.len.is_some_and(|len| file.len().is_ok_and(|there| there > len)) {
         report.long_files += 1;
     }
     let runs = index.blob(id)?.map_or_else(Vec::new, |(_, runs)| runs);

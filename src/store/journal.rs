@@ -69,6 +69,9 @@ pub(super) const PENDING_MAX: usize = 65_536;
 /// Blobs whose changes wait for a commit before a new one waits for it too. Each is an open file; the listener leaves 1,024 to all of weir.
 pub(super) const CHANGED_BLOBS_MAX: usize = 256;
 
+/// The same for blobs in packs, which share files.
+pub(super) const CHANGED_PACKED_MAX: usize = 8_192;
+
 /// How often the committer looks after the room without any change.
 const TICK: Duration = Duration::from_secs(1);
 

@@ -1,7 +1,7 @@
 //! Where things are in the data directory, its format version, and its lock.
 //!
 //! ```text
-//! VERSION  LOCK  index.redb  blobs/<volume>/<ab>/<id>  quarantine/<id>
+//! VERSION  LOCK  index.redb  blobs/<volume>/<ab>/<id>  blobs/<volume>/<ab>/<pack>.pack  quarantine/<id>
 //! ```
 
 use std::{
@@ -15,6 +15,7 @@ use crate::{
     store::{
         Error,
         disk::{Disk, DiskFile},
+        place::{Place, file_number},
     },
 };
 
@@ -72,11 +73,23 @@ impl Layout {
 
     /// The directory of a blob, one of 256. It changes with every 256 ids, so that a commit of many new blobs has few directories to sync.
     pub(super) fn blob_dir(&self, id: BlobId) -> PathBuf {
-        self.volume().join(format!("{:02x}", id.0 >> 8 & 0xff))
+        self.directory_of(file_number(id))
     }
 
+    fn directory_of(&self, number: u64) -> PathBuf {
+        self.volume().join(format!("{:02x}", number >> 8 & 0xff))
+    }
+
+    /// The file that holds the bytes of a blob.
     pub(super) fn blob(&self, id: BlobId) -> PathBuf {
-        self.blob_dir(id).join(id.to_string())
+        match Place::of(id) {
+            Some(place) => self.pack(place.pack),
+            None => self.blob_dir(id).join(id.to_string()),
+        }
+    }
+
+    pub(super) fn pack(&self, number: u64) -> PathBuf {
+        self.directory_of(number).join(format!("{number:016x}{PACK_ENDING}"))
     }
 
     /// Makes the directory if need be, takes its lock, and checks or writes its version. The lock is held while the file is.
@@ -143,6 +156,17 @@ impl Layout {
 
 /// The id a blob's file name stands for.
 pub(super) fn blob_id(name: &str) -> Option<BlobId> {
-    let canonical = name.len() == 16 && !name.bytes().any(|c| c.is_ascii_uppercase());
-    u64::from_str_radix(name, 16).ok().filter(|_| canonical).map(BlobId)
+    number(name).map(BlobId)
 }
+
+/// The pack a file name stands for.
+pub(super) fn pack_number(name: &str) -> Option<u64> {
+    number(name.strip_suffix(PACK_ENDING)?)
+}
+
+fn number(name: &str) -> Option<u64> {
+    let canonical = name.len() == 16 && !name.bytes().any(|c| c.is_ascii_uppercase());
+    u64::from_str_radix(name, 16).ok().filter(|_| canonical)
+}
+
+const PACK_ENDING: &str = ".pack";

@@ -9,6 +9,7 @@
 //! write    writer      queue → disk pool: file, sum → piece map → journal
 //! commit   commit      journal → fdatasync → index → unlink
 //! whole    complete    runs merge → identity → equal content is stored once
+//! pack     packs place  small contents share files
 //! room     room evict  limits, S3-FIFO, states of a failing disk
 //! there    presence    a data directory that vanished, or takes no files
 //! start    recover     lock, version, index → table; orphans in the background
@@ -28,7 +29,9 @@ mod journal;
 mod layout;
 mod memory;
 mod open;
+mod packs;
 mod pieces;
+mod place;
 mod pool;
 mod presence;
 mod reader;
@@ -54,7 +57,11 @@ use crate::{
     key::KeyHash,
     object::{BlobId, Object, ObjectMeta},
     piece::{PIECE_LEN, piece_range},
-    store::{journal::CHANGED_BLOBS_MAX, pool::Kind, shared::Shared},
+    store::{
+        journal::{CHANGED_BLOBS_MAX, CHANGED_PACKED_MAX},
+        pool::Kind,
+        shared::Shared,
+    },
 };
 
 /// What the store needs to know. Sizes in bytes.
@@ -73,6 +80,8 @@ pub struct Config {
     pub commit_interval: Duration,
     /// Threads that do disk work.
     pub disk_threads: usize,
+    /// The longest content that shares a file with others, at most 64 KiB; 0: none does.
+    pub pack_max: u64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -212,7 +221,8 @@ impl Store {
     /// When contents come in faster than they can be made durable, this waits for a commit: each changed one is an open file.
     pub async fn create(&self, len: Option<u64>) -> Result<Arc<Blob>, Error> {
         self.shared.check_open()?;
-        if self.shared.journal.changed_blobs() >= CHANGED_BLOBS_MAX {
+        let changed_max = if self.shared.is_packed(len) { CHANGED_PACKED_MAX } else { CHANGED_BLOBS_MAX };
+        if self.shared.journal.changed_blobs() >= changed_max {
             self.flush().await?;
         }
         self.run(Kind::Write, move |store| {

@@ -5,7 +5,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::Ordering::Relaxed},
 };
 
-use crate::{object::BlobId, store::blob::Blob};
+use crate::{
+    object::BlobId,
+    store::{blob::Blob, place::Place, table::shard_of},
+};
 
 /// Sharded like the table. Nothing is dropped under a lock: dropping a blob comes back here.
 #[derive(Debug)]
@@ -33,7 +36,7 @@ impl Default for OpenBlobs {
 
 impl OpenBlobs {
     fn shard(&self, id: BlobId) -> MutexGuard<'_, Shard> {
-        self.shards[(id.0 % SHARDS as u64) as usize].lock().unwrap_or_else(PoisonError::into_inner)
+        self.shards[shard_of(id, SHARDS)].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn find(&self, id: BlobId) -> Option<Arc<Blob>> {
@@ -50,6 +53,17 @@ impl OpenBlobs {
         }
         shard.all.insert(fresh.id, Arc::downgrade(fresh));
         Arc::clone(fresh)
+    }
+
+    /// All open blobs of one pack.
+    pub(super) fn of_pack(&self, pack: u64) -> Vec<Arc<Blob>> {
+        let in_pack = |id: &BlobId| Place::of(*id).is_some_and(|place| place.pack == pack);
+        let mut found = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            found.extend(shard.all.iter().filter(|(id, _)| in_pack(id)).filter_map(|(_, weak)| weak.upgrade()));
+        }
+        found
     }
 
     /// Keeps a blob open after its users are gone, as long as others are not used more.

@@ -19,9 +19,11 @@ use crate::{
         format::ObjectHead,
         index::{Changes, Index, Loaded},
         journal::Journal,
-        layout::{Layout, blob_id},
+        layout::{Layout, blob_id, pack_number},
         memory::{Memory, index_cache_bytes},
         open::OpenBlobs,
+        packs::Packs,
+        place::file_number,
         pool::{Kind, Pool},
         room::Room,
         shared::{IDS_RESERVED, Ids, Shared},
@@ -64,6 +66,7 @@ fn open_now(config: Config, disk: Arc<dyn Disk>, metrics: metrics::Store, pool: 
         memory: Memory::new(config.memory),
         journal: Arc::new(Journal::new(config.commit_interval)),
         room: Room::new(free),
+        packs: Packs::default(),
         blob_ids: Ids::new(loaded.next_blob, loaded.next_blob + reserve),
         object_ids: Ids::new(loaded.next_object, loaded.next_object + reserve),
         open: OpenBlobs::default(),
@@ -85,8 +88,13 @@ fn open_now(config: Config, disk: Arc<dyn Disk>, metrics: metrics::Store, pool: 
         path: shared.layout.directory().to_owned(),
         source,
     })?;
-    let (orphans, first_new) = (Arc::clone(&shared), BlobId(loaded.next_blob));
-    shared.pool.spawn(Kind::Background, move || orphans.remove_orphans(first_new));
+    let (orphans, first_new) = (Arc::clone(&shared), loaded.next_blob);
+    let mut ids: Vec<BlobId> = loaded.blobs.iter().map(|(id, _)| *id).collect();
+    shared.pool.spawn(Kind::Background, move || {
+        orphans.remove_orphans(first_new);
+        ids.sort_unstable();
+        orphans.hollow_gaps(&ids);
+    });
     Ok(Store { shared })
 }
 
@@ -126,20 +134,29 @@ fn open_index(disk: &dyn Disk, layout: &Layout, cache_bytes: usize) -> Result<(I
 
 /// Above every blob the index or a file name knows.
 fn first_free_id(disk: &dyn Disk, layout: &Layout, loaded: &Loaded) -> u64 {
-    let indexed = loaded.blobs.iter().map(|(id, _)| id.0);
+    let indexed = loaded.blobs.iter().map(|(id, _)| file_number(*id));
     let files = blob_files(disk, layout).into_iter().map(|id| id.0);
-    indexed.chain(files).max().map_or(1, |highest| highest.saturating_add(1))
+    indexed.chain(files).chain(pack_files(disk, layout)).max().map_or(1, |highest| highest.saturating_add(1))
 }
 
 /// The ids of all blob files there are.
 pub(super) fn blob_files(disk: &dyn Disk, layout: &Layout) -> Vec<BlobId> {
+    files_named(disk, layout, blob_id)
+}
+
+/// The numbers of all packs there are.
+pub(super) fn pack_files(disk: &dyn Disk, layout: &Layout) -> Vec<u64> {
+    files_named(disk, layout, pack_number)
+}
+
+fn files_named<T>(disk: &dyn Disk, layout: &Layout, meaning: impl Fn(&str) -> Option<T>) -> Vec<T> {
     let directories = disk.list(&layout.volume()).unwrap_or_default();
-    let mut ids = Vec::new();
+    let mut found = Vec::new();
     for directory in directories.into_iter().filter(|entry| entry.is_dir) {
         let files = disk.list(&layout.volume().join(&directory.name)).unwrap_or_default();
-        ids.extend(files.iter().filter_map(|file| blob_id(&file.name)));
+        found.extend(files.iter().filter_map(|file| meaning(&file.name)));
     }
-    ids
+    found
 }
 
 pub(super) type Objects = Vec<(KeyHash, ObjectId, ObjectHead)>;
@@ -177,6 +194,7 @@ impl Shared {
             let mut entry = BlobEntry::new(row.present, row.complete, row.pinned);
             entry.queued = true;
             self.table.add_blob(*id, entry);
+            self.packs.restore(*id);
             row.verified.iter().for_each(|digest| self.table.add_digest(*digest, *id));
         }
         // The newest first: ids rise.
@@ -191,10 +209,15 @@ impl Shared {
     }
 
     /// Removes files that the index does not know and that are not new.
-    fn remove_orphans(&self, first_new: BlobId) {
+    fn remove_orphans(&self, first_new: u64) {
         let mut removed = 0;
         for id in blob_files(&*self.disk, &self.layout) {
-            if id < first_new && self.table.blob(id, |_| ()).is_none() && self.disk.unlink(&self.layout.blob(id)).is_ok() {
+            if id.0 < first_new && self.table.blob(id, |_| ()).is_none() && self.disk.unlink(&self.layout.blob(id)).is_ok() {
+                removed += 1;
+            }
+        }
+        for pack in pack_files(&*self.disk, &self.layout) {
+            if pack < first_new && !self.packs.holds(pack) && self.disk.unlink(&self.layout.pack(pack)).is_ok() {
                 removed += 1;
             }
         }

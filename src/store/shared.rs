@@ -5,7 +5,7 @@
 
 use std::{
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -26,6 +26,7 @@ use crate::{
         layout::Layout,
         memory::Memory,
         open::OpenBlobs,
+        packs::Packs,
         pieces::Run,
         pool::Pool,
         room::Room,
@@ -45,6 +46,7 @@ pub(super) struct Shared {
     pub(super) memory: Memory,
     pub(super) journal: Arc<Journal>,
     pub(super) room: Room,
+    pub(super) packs: Packs,
     pub(super) blob_ids: Ids,
     pub(super) object_ids: Ids,
     pub(super) open: OpenBlobs,
@@ -132,31 +134,40 @@ impl Shared {
         self.object_ids.next().map(ObjectId)
     }
 
-    /// A new blob with an empty file. Runs in the pool.
+    /// A new, empty blob. Runs in the pool.
     pub(super) fn create_blob(self: &Arc<Self>, len: Option<u64>) -> Result<Arc<Blob>, Error> {
-        let id = BlobId(self.blob_ids.next().ok_or(Error::Degraded)?);
-        let path = self.layout.blob(id);
-        let file = match self.disk.create(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // Only this one directory: where those above are gone, so is the store. Its name is synced with the first commit that needs it.
-                self.disk.create_dir(&self.layout.blob_dir(id)).and_then(|()| self.disk.create(&path))
+        let (id, file) = match len.filter(|_| self.is_packed(len)) {
+            Some(len) => self.take_place(len)?,
+            None => {
+                let id = BlobId(self.blob_ids.next().ok_or(Error::Degraded)?);
+                (id, self.create_file(&self.layout.blob(id))?)
             }
-            file => file,
         };
-        let file = file.map_err(|error| {
-            let error = self.io_failed("create", path.clone(), error);
-            if !matches!(error, Error::Full { .. }) {
-                self.doubt_writing();
-            }
-            error
-        })?;
         let state = BlobState { len, is_new: true, ..BlobState::default() };
-        let blob = Blob::new(id, path, file, Arc::downgrade(self), state);
+        let blob = Blob::new(id, self.layout.blob(id), file, Arc::downgrade(self), state);
         self.table.add_blob(id, BlobEntry::new(0, false, false));
         self.open.enter(&blob);
         self.touched(&blob);
         self.finish_if_whole(&blob);
         Ok(blob)
+    }
+
+    /// A new file among the blobs. Its name, and that of a directory made for it, is synced with the first commit that needs it.
+    pub(super) fn create_file(&self, path: &Path) -> Result<Arc<dyn DiskFile>, Error> {
+        let file = match (self.disk.create(path), path.parent()) {
+            // Only this one directory: where those above are gone, so is the store.
+            (Err(error), Some(directory)) if error.kind() == io::ErrorKind::NotFound => {
+                self.disk.create_dir(directory).and_then(|()| self.disk.create(path))
+            }
+            (file, _) => file,
+        };
+        file.map_err(|error| {
+            let error = self.io_failed("create", path.to_owned(), error);
+            if !matches!(error, Error::Full { .. }) {
+                self.doubt_writing();
+            }
+            error
+        })
     }
 
     /// Opens a blob from the index. Runs in the pool.
@@ -173,7 +184,7 @@ impl Shared {
             return Err(absent);
         };
         let path = self.layout.blob(id);
-        let file = match self.disk.open(&path) {
+        let file = match self.open_file(id) {
             Ok(file) => file,
             // All may come back with the directory.
             Err(error) if error.kind() == io::ErrorKind::NotFound && !self.is_there() => return Err(absent),
@@ -191,7 +202,9 @@ impl Shared {
         // Another may have opened it meanwhile.
         let blob = self.open.enter(&fresh);
         if self.table.blob(id, |_| ()).is_none() {
+            // It was removed while it was opened: its place in a pack may be a hole already.
             blob.state().detached = true;
+            return Err(absent);
         }
         // A crash may have come between the last byte and the completion.
         self.finish_if_whole(&blob);
@@ -199,14 +212,17 @@ impl Shared {
     }
 
     /// The last `Arc` is gone: what is of no more use goes too.
-    pub(super) fn closed_blob(&self, blob: &Blob) {
+    pub(super) fn closed_blob(self: &Arc<Self>, blob: &Blob) {
         if !self.open.forget(blob.id) {
             return;
         }
-        let (checked, detached) = {
+        let (checked, detached, is_vacated) = {
             let state = blob.state();
-            (state.map.is_all_checked(), state.detached)
+            (state.map.is_all_checked(), state.detached, state.is_vacated)
         };
+        if is_vacated {
+            self.closed_vacated(blob);
+        }
         if detached {
             return;
         }

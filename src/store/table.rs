@@ -15,6 +15,7 @@ use crate::{
     digest::Digest,
     key::KeyHash,
     object::{BlobId, Object, ObjectId},
+    store::place::BLOCK_LEN,
 };
 
 /// What the table keeps of an object. Two equal slots mean the same stored response, unchanged.
@@ -85,10 +86,10 @@ pub(super) fn on_disk(bytes: u64) -> u64 {
 }
 
 const SHARDS: usize = 64;
-
-/// The block of nearly every file system.
-const BLOCK_LEN: u64 = 4_096;
 const USES_MAX: u8 = 3;
+
+/// 2^64 over the golden ratio: multiplied by it, running numbers spread.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Default for Table {
     fn default() -> Self {
@@ -291,8 +292,14 @@ fn key_shard(key: KeyHash) -> usize {
     usize::from(key.0[15]) % SHARDS
 }
 
+/// One of `shards` for a blob. Its id may be a running number or name a place in blocks: neither must crowd one shard.
+pub(super) fn shard_of(id: BlobId, shards: usize) -> usize {
+    let spread = id.0.wrapping_mul(SPREAD) >> 32;
+    spread as usize % shards
+}
+
 fn blob_shard(id: BlobId) -> usize {
-    (id.0 % SHARDS as u64) as usize
+    shard_of(id, SHARDS)
 }
 
 /// Hashing for keys that are spread already (a key hash) or only need spreading (a running number): nobody outside chooses them freely.
@@ -322,7 +329,7 @@ impl Hasher for SpreadHasher {
 
     fn write_u64(&mut self, value: u64) {
         // Fibonacci hashing: the map uses the top and the bottom bits.
-        let spread = (self.0 ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let spread = (self.0 ^ value).wrapping_mul(SPREAD);
         self.0 = spread ^ (spread >> 32);
     }
 

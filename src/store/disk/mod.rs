@@ -3,12 +3,16 @@
 //! Two implementations: [`RealDisk`], and [`SimDisk`](sim::SimDisk), which lives in memory and fails on purpose.
 //! What survives a power cut is the contract both keep: bytes of a file after [`DiskFile::sync_data`], names after [`Disk::sync_dir`].
 
+mod part;
 mod real;
 pub mod sim;
 
 use std::{fmt, fs, io, io::IoSlice, path::Path, sync::Arc};
 
+pub(super) use part::Part;
 pub use real::RealDisk;
+
+use crate::piece::ByteRange;
 
 /// A file system. Calls block; only the disk pool, the committer and the start make them.
 pub trait Disk: fmt::Debug + Send + Sync + 'static {
@@ -65,6 +69,9 @@ pub trait DiskFile: fmt::Debug + Send + Sync + 'static {
 
     /// Cuts the file, or extends it with zeros that take no room.
     fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Gives the room of whole blocks in `range` back; its bytes read as zeros. [`io::ErrorKind::Unsupported`] where there are no holes.
+    fn punch_hole(&self, range: ByteRange) -> io::Result<()>;
 
     /// Whether `path` leads to this file.
     fn is_at(&self, path: &Path) -> io::Result<bool>;

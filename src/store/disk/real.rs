@@ -10,11 +10,14 @@ use std::{
 };
 
 use rustix::{
-    fs::{FlockOperation, flock, statvfs},
+    fs::{FallocateFlags, FlockOperation, fallocate, flock, statvfs},
     io::ReadWriteFlags,
 };
 
-use crate::store::disk::{Disk, DiskFile, Entry};
+use crate::{
+    piece::ByteRange,
+    store::disk::{Disk, DiskFile, Entry},
+};
 
 /// The operating system's file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -108,6 +111,10 @@ impl DiskFile for RealFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
+    }
+
+    fn punch_hole(&self, range: ByteRange) -> io::Result<()> {
+        Ok(fallocate(&self.0, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, range.start, range.len())?)
     }
 
     fn is_at(&self, path: &Path) -> io::Result<bool> {

@@ -15,7 +15,10 @@ use std::{
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use crate::store::disk::{Disk, DiskFile, Entry};
+use crate::{
+    piece::ByteRange,
+    store::disk::{Disk, DiskFile, Entry},
+};
 
 /// A simulated file system, or the view of it between two crashes.
 #[derive(Clone, Debug)]
@@ -85,6 +88,7 @@ struct Data {
 enum Change {
     Write(u64, Vec<u8>),
     SetLen(u64),
+    Hole(ByteRange),
 }
 
 #[derive(Debug)]
@@ -361,6 +365,14 @@ impl DiskFile for SimFile {
         Ok(())
     }
 
+    fn punch_hole(&self, range: ByteRange) -> io::Result<()> {
+        drop(self.disk.alive()?);
+        let whole = range.start.div_ceil(BLOCK_LEN)..range.end / BLOCK_LEN;
+        self.inode.lock().blocks.retain(|block| !whole.contains(block));
+        self.inode.change(Change::Hole(range));
+        Ok(())
+    }
+
     fn is_at(&self, path: &Path) -> io::Result<bool> {
         Ok(self.disk.alive()?.live.files.get(path).is_some_and(|inode| Arc::ptr_eq(inode, &self.inode)))
     }
@@ -450,6 +462,12 @@ impl Change {
                     bytes.resize(end, 0);
                 }
                 bytes[start..end].copy_from_slice(new);
+            }
+            Self::Hole(range) => {
+                let (start, end) = (range.start as usize, bytes.len().min(range.end as usize));
+                if let Some(hole) = bytes.get_mut(start..end) {
+                    hole.fill(0);
+                }
             }
         }
     }

@@ -41,7 +41,7 @@ pub(super) struct BlobRow {
 const VERSION: u8 = 1;
 const CHECK_LEN: usize = 8;
 
-/// How bytes are kept; packs of small blobs will be another kind.
+/// How bytes are kept. Whether a blob has a file of its own or lies in a pack is in its id.
 const KIND_FILE: u8 = 0;
 
 /// More digests than anybody declares for one content.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::*;
+use crate::store::place::PLACE_LEN_MAX;
 
 const PATHS: u64 = 6;
 
@@ -25,11 +26,11 @@ async fn whatever_moment_the_power_goes_nothing_wrong_is_served_and_nothing_flus
             let calls = scenario.random.random_range(1..400);
             disk.die_after(calls);
             // The power may go in the very start.
-            if let Ok(store) = open(config(), Arc::new(disk.clone()), metrics::Store::default()).await {
+            if let Ok(store) = open(scenario.config(), Arc::new(disk.clone()), metrics::Store::default()).await {
                 let _ = scenario.live(&store).await;
             }
             disk = disk.crash();
-            let store = start(&disk).await;
+            let store = start_with(&disk, |config| config.pack_max = scenario.pack_max()).await;
             scenario.check(&store).await;
             store.close().await.unwrap();
         }
@@ -37,11 +38,21 @@ async fn whatever_moment_the_power_goes_nothing_wrong_is_served_and_nothing_flus
 }
 
 impl Scenario {
+    /// Every other seed keeps its small contents in packs.
+    fn pack_max(&self) -> u64 {
+        self.seed % 2 * PLACE_LEN_MAX
+    }
+
+    fn config(&self) -> Config {
+        Config { pack_max: self.pack_max(), ..config() }
+    }
+
     fn content(&self, path: u64) -> Bytes {
         let len = match path {
             0 => MIB + 17,
             1 => MIB,
             2 => 0,
+            _ if self.pack_max() > 0 => path * 9_000 + 1,
             _ => path * 20_000 + 1,
         };
         content(self.seed * 1_000 + path, len)

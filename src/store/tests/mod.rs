@@ -3,6 +3,7 @@
 mod basics;
 mod contents;
 mod crash;
+mod packs;
 mod real;
 mod responses;
 mod room;
@@ -33,6 +34,7 @@ pub(super) fn config() -> Config {
         object_max: 1 << 30,
         commit_interval: Duration::from_millis(5),
         disk_threads: 2,
+        pack_max: 0,
     }
 }
 
