@@ -3,7 +3,7 @@
 //! Its state is its place in [`Fill::drive`]: asking, pouring, pausing before the next attempt. It is a task of its own and
 //! belongs to the content; whoever started it may leave.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::header;
@@ -27,6 +27,8 @@ use crate::{
 /// A response whose head was judged already, and the place it holds among the running fills.
 pub(super) struct Started {
     pub fetched: Fetched,
+    /// Bytes that were read from its body already.
+    pub begun: VecDeque<Bytes>,
     pub place: Arc<Place>,
     /// Where in the content the body ends, if it says so.
     pub end: Option<u64>,
@@ -88,6 +90,7 @@ struct Fill {
 /// A body to pour, and where it fits.
 struct Answer {
     body: Body,
+    begun: VecDeque<Bytes>,
     skip: u64,
     end: Option<u64>,
 }
@@ -99,7 +102,7 @@ impl Fill {
         self.writer = Some(self.content.blob.writer(self.at));
         let mut next = started.map(|started| {
             self.place = Some(started.place);
-            Answer { body: started.fetched.response.into_body(), skip: 0, end: started.end }
+            Answer { body: started.fetched.response.into_body(), begun: started.begun, skip: 0, end: started.end }
         });
         let result = self.attempts(&mut next).await;
         let mut unstored = self.writer.is_none();
@@ -168,14 +171,20 @@ impl Fill {
         }
         let fetched = content.hub.upstreams.fetch(ask).await?;
         let Continuation { skip, end } = binding.admit(&fetched.response, &fetched.source, self.at)?;
-        Ok(Answer { body: fetched.response.into_body(), skip, end: Some(end) })
+        Ok(Answer { body: fetched.response.into_body(), begun: VecDeque::new(), skip, end: Some(end) })
     }
 
     /// Passes a body on to readers and store until it ends or nobody wants more.
     async fn pour(&mut self, answer: Answer) -> Result<(), Error> {
-        let Answer { mut body, mut skip, end } = answer;
-        while let Some(frame) = body.frame().await {
-            let Ok(mut bytes) = frame?.into_data() else { continue };
+        let Answer { mut body, mut begun, mut skip, end } = answer;
+        loop {
+            let mut bytes = match begun.pop_front() {
+                Some(bytes) => bytes,
+                None => match body.frame().await {
+                    Some(frame) => frame?.into_data().unwrap_or_default(),
+                    None => break,
+                },
+            };
             self.content.hub.metrics.upstream_bytes[Purpose::Demand].add(bytes.len() as u64);
             let skipped = skip.min(bytes.len() as u64);
             skip -= skipped;

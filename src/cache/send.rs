@@ -1,9 +1,15 @@
 //! Asking upstream on behalf of a request, and what is made of the answer: stored, confirmed, or handed back to be relayed.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
+use bytes::Bytes;
 use http::{Method, Response, StatusCode};
-use tokio::sync::oneshot;
+use http_body_util::BodyExt;
+use tokio::{sync::oneshot, time::timeout};
 
 use super::{
     CacheStatus, Error, Found, How, Hub, Known, Wanted, ask,
@@ -18,6 +24,7 @@ use super::{
 use crate::{
     metrics::StatusClass,
     semantics::{cache_control::RequestDirectives, freshness::freshness, invalidation},
+    store::Blob,
     upstream::{self, Fetched},
 };
 
@@ -159,44 +166,63 @@ async fn ask_upstream(hub: &Arc<Hub>, want: &Arc<Wanted>, stored: Option<&Stored
                 continue;
             }
             Judgement::Store(_) if is_barred => relay(response, Why::Mismatch),
-            Judgement::Store(storable) => {
-                let fetched = Fetched { response, source, upstream, moved };
-                match admit(hub, want, storable, fetched, place.clone()).await {
-                    Ok(mut found) => {
-                        let ttl = Some(ttl_secs(want, found.known(), times.response));
-                        found.status = CacheStatus { fwd_status: Some(code), stored: true, ttl, ..CacheStatus::new(how) };
-                        Ok(Outcome::Found(found))
-                    }
-                    Err((fetched, why)) if range == AskedRange::No || matches!(range, AskedRange::Client(_)) => {
-                        relay(fetched.response, why)
-                    }
-                    // A part of our choosing cannot be relayed, and the store does not take it.
-                    Err(_) => {
-                        range = AskedRange::No;
-                        continue;
-                    }
+            Judgement::Store(storable) => match room(hub, want, &storable).await {
+                Some(blob) => {
+                    let mut response = response;
+                    // What is stored is replaced only by something that has begun well: until then it may still be needed.
+                    let begun = if stored.is_some() { begin(response.body_mut()).await? } else { VecDeque::new() };
+                    let fetched = Fetched { response, source, upstream, moved };
+                    let mut found = install(hub, want, *storable, blob, fetched, begun, place);
+                    let ttl = Some(ttl_secs(want, found.known(), times.response));
+                    found.status = CacheStatus { fwd_status: Some(code), stored: true, ttl, ..CacheStatus::new(how) };
+                    Ok(Outcome::Found(found))
                 }
-            }
+                None if !matches!(range, AskedRange::Own(_)) => relay(response, Why::Store("store")),
+                // A part of our choosing cannot be relayed, and the store does not take it.
+                None => {
+                    range = AskedRange::No;
+                    continue;
+                }
+            },
         };
     }
 }
 
-/// Stores a response and starts the run that brings its bytes. Gives the response back when the store does not take it.
-pub(super) async fn admit(
+/// A blob for a response; `None` when the store does not take it.
+pub(super) async fn room(hub: &Hub, want: &Wanted, storable: &Storable) -> Option<Arc<Blob>> {
+    let blob = hub.store.create(storable.meta.len).await;
+    blob.inspect_err(|error| tracing::debug!(key = %want.key, %error, "passing on without storing")).ok()
+}
+
+/// The first bytes of a body: as many as tell a server that answers from one that hangs up.
+async fn begin(body: &mut upstream::Body) -> Result<VecDeque<Bytes>, Error> {
+    let (mut begun, mut len) = (VecDeque::new(), 0);
+    let read = async {
+        while len < BEGUN_LEN
+            && let Some(frame) = body.frame().await
+        {
+            let Ok(bytes) = frame?.into_data() else { continue };
+            len += bytes.len();
+            begun.push_back(bytes);
+        }
+        Ok::<(), upstream::Error>(())
+    };
+    // A server that is merely slow has begun, too.
+    timeout(BEGUN_WITHIN, read).await.unwrap_or(Ok(()))?;
+    Ok(begun)
+}
+
+/// Stores a response and starts the run that brings its bytes, of which `begun` are here already.
+pub(super) fn install(
     hub: &Arc<Hub>,
     want: &Arc<Wanted>,
-    storable: Box<Storable>,
+    storable: Storable,
+    blob: Arc<Blob>,
     fetched: Fetched,
+    begun: VecDeque<Bytes>,
     place: Arc<Place>,
-) -> Result<Found, (Fetched, Why)> {
-    let Storable { mut meta, start, end } = *storable;
-    let blob = match hub.store.create(meta.len).await {
-        Ok(blob) => blob,
-        Err(error) => {
-            tracing::debug!(key = %want.key, %error, "passing on without storing");
-            return Err((fetched, Why::Store("store")));
-        }
-    };
+) -> Found {
+    let Storable { mut meta, start, end } = storable;
     meta.blob = blob.id();
     let object = hub.store.insert(meta);
     let known = hub.known.of(&object, &want.policy);
@@ -206,12 +232,16 @@ pub(super) async fn admit(
         content.ended_at(start);
     } else {
         let run = content.adopt(start, end);
-        fill::spawn(content.clone(), run, start, Some(Started { fetched, place, end }));
+        fill::spawn(content.clone(), run, start, Some(Started { fetched, begun, place, end }));
     }
-    Ok(Found::new(known, content, want.client, CacheStatus::new(How::UriMiss)))
+    Found::new(known, content, want.client, CacheStatus::new(How::UriMiss))
 }
 
 /// For `ttl` of Cache-Status: how long a response is fresh for requests that demand nothing.
 pub(super) fn ttl_secs(want: &Wanted, known: &Known, now: SystemTime) -> i64 {
     freshness(&known.facts, &RequestDirectives::default(), policy(want, known), now).ttl_secs()
 }
+
+/// Most responses that change under a name are as short as this; longer ones have shown that the server sends.
+const BEGUN_LEN: usize = 32 << 10;
+const BEGUN_WITHIN: Duration = Duration::from_secs(2);

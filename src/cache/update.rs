@@ -1,6 +1,7 @@
 //! What changes about stored responses without a fill: confirmed by a 304, freshened or outdated by a HEAD, replaced by a POST.
 
 use std::{
+    collections::VecDeque,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -10,7 +11,7 @@ use http::{HeaderMap, Response};
 use super::{
     CacheStatus, Error, Found, How, Hub, Known, Posted, Wanted,
     judge::{self, Arrived, Judgement},
-    send::{Stored, admit, ttl_secs},
+    send::{Stored, install, room, ttl_secs},
 };
 use crate::{
     object::{Object, ObjectMeta},
@@ -99,14 +100,11 @@ pub(super) async fn keep(hub: &Arc<Hub>, want: &Arc<Wanted>, posted: Posted) -> 
     let Judgement::Store(storable) = judgement else { return Err(Box::new(response)) };
     let place = tokio::time::timeout(Duration::ZERO, hub.bounds.enter(Some(want.client))).await;
     let Ok(Ok(place)) = place else { return Err(Box::new(response)) };
+    let Some(blob) = room(hub, want, &storable).await else { return Err(Box::new(response)) };
     let upstream = want.target.upstream.clone().unwrap_or_else(|| source.as_str().into());
     let fetched = Fetched { response, source: source.into(), upstream, moved: None };
-    match admit(hub, want, storable, fetched, Arc::new(place)).await {
-        Ok(mut found) => {
-            let ttl = Some(ttl_secs(want, found.known(), response_time));
-            found.status = CacheStatus { fwd_status: Some(status), stored: true, ttl, ..CacheStatus::new(How::Method) };
-            Ok(found)
-        }
-        Err((fetched, _)) => Err(Box::new(fetched.response)),
-    }
+    let mut found = install(hub, want, *storable, blob, fetched, VecDeque::new(), Arc::new(place));
+    let ttl = Some(ttl_secs(want, found.known(), response_time));
+    found.status = CacheStatus { fwd_status: Some(status), stored: true, ttl, ..CacheStatus::new(How::Method) };
+    Ok(found)
 }

@@ -302,13 +302,13 @@ impl Content {
         }
         let idle = state.runs.is_empty();
         drop(state);
-        self.changed.notify_waiters();
         if self.blob.is_complete() {
             verify::start(&self.hub, self.blob.clone(), self.object.clone());
         } else if idle && self.binding.is_none() {
-            // Nothing can ever complete it.
+            // Nothing can ever complete it. Gone before readers hear of the end: who asks again then shall not find it.
             self.hub.store.remove(&self.object);
         }
+        self.changed.notify_waiters();
     }
 
     fn step(self: &Arc<Self>, reader: &mut Reader) -> Step {

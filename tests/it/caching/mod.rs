@@ -118,9 +118,14 @@ impl Turn {
         self
     }
 
-    /// The body breaks before its end, and so does the client's.
-    fn cut(mut self) -> Self {
+    /// The origin's body ends before its length says so.
+    fn breaks(mut self) -> Self {
         self.origin = self.origin.map(|answer| answer.with("Content-Length", 100).then(Step::Close));
+        self
+    }
+
+    /// The client's body does.
+    fn cut(self) -> Self {
         Self { cut: true, ..self }
     }
 
