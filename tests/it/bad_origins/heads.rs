@@ -5,7 +5,7 @@
 
 use tokio::task::JoinSet;
 
-use crate::support::{Answer, Client, Origin, Step, proxy};
+use crate::support::{Answer, Client, End, Origin, Step, proxy};
 
 /// What an origin sends, byte for byte, and then closes. Where a body of `no` follows, it must never be taken for an answer.
 const HEADS: &[(&str, &str)] = &[
@@ -130,5 +130,44 @@ async fn a_response_that_could_be_read_in_two_ways_is_a_bad_gateway() {
         });
     }
     let wrong: Vec<String> = scenes.join_all().await.into_iter().flatten().collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Bodies in chunks that a lax reader would find an end in (RFC 9112 §7.1). What comes before the fault may reach the client.
+const CHUNKS: &[(&str, &str)] = &[
+    ("line feeds alone", "2\nno\n0\n\n"),
+    ("a line feed alone after the size", "2\nno\r\n0\r\n\r\n"),
+    ("a line feed alone after the data", "2\r\nno\n0\r\n\r\n"),
+    ("more data than the size says", "2\r\nno!\r\n0\r\n\r\n"),
+    ("less data than the size says", "5\r\nno\r\n0\r\n\r\n"),
+    ("a size with a prefix", "0x2\r\nno\r\n0\r\n\r\n"),
+    ("a size with a sign", "+2\r\nno\r\n0\r\n\r\n"),
+    ("a negative size", "-2\r\nno\r\n0\r\n\r\n"),
+    ("a blank before the size", " 2\r\nno\r\n0\r\n\r\n"),
+    ("a size beyond all numbers", "10000000000000002\r\nno\r\n0\r\n\r\n"),
+    ("no size", "\r\nno\r\n0\r\n\r\n"),
+    ("an extension with a line feed alone", "2;a\nb\r\nno\r\n0\r\n\r\n"),
+    ("an extension without end", "2;"),
+    ("no last chunk", "2\r\nno\r\n"),
+    ("a last chunk without its line end", "2\r\nno\r\n0\r\n"),
+    ("a trailer that is none", "2\r\nno\r\n0\r\nno colon\r\n\r\n"),
+    ("a trailer with a blank before the colon", "2\r\nno\r\n0\r\nSum : 1\r\n\r\n"),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chunks_that_two_could_read_differently_are_never_a_whole_answer() {
+    let origin = Origin::start().await;
+    let weir = proxy().reverse(&origin).start().await;
+    let mut wrong = Vec::new();
+    for (name, chunks) in CHUNKS {
+        let answer = Answer::new("200 OK").with("Transfer-Encoding", "chunked").then(Step::Text((*chunks).into()));
+        origin.answer("/x", move |_| answer.clone().then(Step::Close));
+        let mut client = weir.client().await;
+        client.send("POST /x HTTP/1.1\r\nHost: x.branch\r\nContent-Length: 0\r\n\r\n").await;
+        let reply = client.reply("POST").await;
+        if reply.status != 502 && reply.end == End::Whole {
+            wrong.push(format!("{name}: {reply:?}"));
+        }
+    }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
