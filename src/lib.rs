@@ -21,6 +21,7 @@ pub mod demo;
 
 pub mod metrics;
 pub mod sys;
+pub mod transmit;
 
 pub mod digest;
 pub mod key;

@@ -1,19 +1,26 @@
 //! The body of every response: bytes in memory, stored or arriving content, or an upstream body handed on.
 
 use std::{
+    future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
+    vec,
 };
 
 use bytes::Bytes;
-use futures_util::{Stream, stream};
 use http_body::{Frame, SizeHint};
 
 use super::{
     Error,
-    content::{Content, Reader},
+    content::{Content, Now, Reader},
 };
-use crate::{metrics::Source, piece::ByteRange, upstream};
+use crate::{
+    metrics::Source,
+    piece::ByteRange,
+    transmit::{Delivery, Part, Parts},
+    upstream,
+};
 
 /// A response body. An error in it means that the response cannot be completed and must be cut.
 pub struct Body {
@@ -27,22 +34,29 @@ pub struct Body {
 enum Kind {
     Empty,
     Whole(Bytes),
-    Segments {
-        segments: Segments,
+    Stretches {
+        stretches: Stretches,
         /// Bytes still to come; `None` when the length is unknown.
         rest: Option<u64>,
     },
     Relayed(Box<upstream::Body>),
 }
 
-/// Bytes with where they came from, one stretch after the other.
-type Segments = Pin<Box<dyn Stream<Item = Result<(Bytes, Source), Error>> + Send>>;
-
 /// A stretch of a stored response's body.
-pub(super) enum Segment {
+pub(super) enum Stretch {
     Bytes(Bytes),
     Content(Reader),
 }
+
+/// Stretches, given one after the other.
+struct Stretches {
+    to_come: vec::IntoIter<Stretch>,
+    /// Where a reader is while it waits.
+    waiting: Option<Waiting>,
+}
+
+/// A reader that waits for bytes, with what came of it.
+type Waiting = Pin<Box<dyn Future<Output = (Reader, Result<Option<(Bytes, Source)>, Error>)> + Send>>;
 
 impl Body {
     pub fn empty() -> Self {
@@ -74,76 +88,115 @@ impl Body {
         self.source
     }
 
-    pub(super) fn segments(segments: Vec<Segment>, len: Option<u64>) -> Self {
-        let segments = stream::unfold(segments.into_iter(), |mut segments| async move {
-            loop {
-                match segments.as_mut_slice().first_mut()? {
-                    Segment::Bytes(bytes) if !bytes.is_empty() => {
-                        return Some((Ok((std::mem::take(bytes), Source::Own)), segments));
-                    }
-                    Segment::Bytes(_) => {}
-                    Segment::Content(reader) => match reader.next().await {
-                        Ok(Some(bytes)) => return Some((Ok(bytes), segments)),
-                        Ok(None) => {}
-                        Err(error) => return Some((Err(error), Vec::new().into_iter())),
-                    },
-                }
-                segments.next();
-            }
-        });
-        Self::new(Kind::Segments { segments: Box::pin(segments), rest: len }, Source::Own)
+    pub(super) fn stretches(stretches: Vec<Stretch>, len: Option<u64>) -> Self {
+        let stretches = Stretches { to_come: stretches.into_iter(), waiting: None };
+        Self::new(Kind::Stretches { stretches, rest: len }, Source::Own)
     }
 
     /// All of `content`, or `range` of it.
     pub(super) fn of_content(reader: Reader, len: Option<u64>) -> Self {
-        Self::segments(vec![Segment::Content(reader)], len)
+        Self::stretches(vec![Stretch::Content(reader)], len)
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>, delivery: Delivery) -> Poll<Option<Result<Part, Error>>> {
         match &mut self.kind {
             Kind::Empty => Poll::Ready(None),
             Kind::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
                 self.kind = Kind::Empty;
-                Poll::Ready(Some(Ok(Frame::data(bytes))))
+                Poll::Ready(Some(Ok(Part::Frame(Frame::data(bytes)))))
             }
-            Kind::Segments { segments, rest } => segments.as_mut().poll_next(cx).map(|next| match next {
-                Some(Ok((bytes, source))) => {
+            Kind::Stretches { stretches, rest } => stretches.poll_next(cx, delivery).map(|next| match next {
+                Some(Ok((part, source))) => {
                     self.source = source;
-                    *rest = rest.map(|rest| rest.saturating_sub(bytes.len() as u64));
-                    Some(Ok(Frame::data(bytes)))
+                    *rest = rest.map(|rest| rest.saturating_sub(part.len() as u64));
+                    Some(Ok(part))
                 }
                 Some(Err(error)) => Some(Err(error)),
-                // The segments are exactly what the head promises: fewer bytes are an error, never an early end.
+                // The stretches are exactly what the head promises: fewer bytes are an error, never an early end.
                 None if rest.is_some_and(|rest| rest > 0) => Some(Err(Error::Short)),
                 None => None,
             }),
-            Kind::Relayed(body) => http_body::Body::poll_frame(Pin::new(&mut **body), cx).map_err(Error::Upstream),
+            Kind::Relayed(body) => {
+                let frame = http_body::Body::poll_frame(Pin::new(&mut **body), cx);
+                frame.map_ok(Part::Frame).map_err(Error::Upstream)
+            }
         }
     }
 }
 
-/// The segments of a multipart body. All readers exist from the start, so that nothing that a later part wants is given up meanwhile.
-pub(super) fn parts(content: &std::sync::Arc<Content>, parts: Vec<(Bytes, ByteRange)>, tail: Bytes) -> Vec<Segment> {
-    let mut segments = Vec::with_capacity(parts.len() * 2 + 1);
+/// The stretches of a multipart body. All readers exist from the start, so that nothing that a later part wants is given up meanwhile.
+pub(super) fn parts(content: &Arc<Content>, parts: Vec<(Bytes, ByteRange)>, tail: Bytes) -> Vec<Stretch> {
+    let mut stretches = Vec::with_capacity(parts.len() * 2 + 1);
     for (head, range) in parts {
-        segments.push(Segment::Bytes(head));
-        segments.push(Segment::Content(content.reader(Some(range), None)));
+        stretches.push(Stretch::Bytes(head));
+        stretches.push(Stretch::Content(content.reader(Some(range), None)));
     }
-    segments.push(Segment::Bytes(tail));
-    segments
+    stretches.push(Stretch::Bytes(tail));
+    stretches
 }
 
-impl http_body::Body for Body {
-    type Data = Bytes;
-    type Error = Error;
+impl Stretches {
+    /// The next part and where it came from. What is in memory is given at once; only waiting costs an allocation.
+    fn poll_next(&mut self, cx: &mut Context<'_>, delivery: Delivery) -> Poll<Option<Result<(Part, Source), Error>>> {
+        loop {
+            if let Some(waiting) = &mut self.waiting {
+                let (reader, came) = ready!(waiting.as_mut().poll(cx));
+                self.waiting = None;
+                self.put_back(reader);
+                match came {
+                    Ok(Some((bytes, source))) => return Poll::Ready(Some(Ok((Part::Frame(Frame::data(bytes)), source)))),
+                    Ok(None) => {}
+                    Err(error) => return self.failed(error),
+                }
+            }
+            match self.to_come.as_mut_slice().first_mut() {
+                None => return Poll::Ready(None),
+                Some(Stretch::Bytes(bytes)) if !bytes.is_empty() => {
+                    let bytes = Frame::data(std::mem::take(bytes));
+                    return Poll::Ready(Some(Ok((Part::Frame(bytes), Source::Own))));
+                }
+                Some(Stretch::Bytes(_)) => _ = self.to_come.next(),
+                Some(Stretch::Content(reader)) => match reader.now(delivery) {
+                    Now::Part(part, source) => return Poll::Ready(Some(Ok((part, source)))),
+                    Now::End => _ = self.to_come.next(),
+                    Now::Failed(error) => return self.failed(error),
+                    Now::Later => self.wait(),
+                },
+            }
+        }
+    }
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    /// Has the reader in front wait for its bytes.
+    fn wait(&mut self) {
+        let Some(first) = self.to_come.as_mut_slice().first_mut() else { return };
+        if let Stretch::Content(mut reader) = std::mem::replace(first, Stretch::Bytes(Bytes::new())) {
+            self.waiting = Some(Box::pin(async move {
+                let came = reader.next().await;
+                (reader, came)
+            }));
+        }
+    }
+
+    fn put_back(&mut self, reader: Reader) {
+        if let Some(first) = self.to_come.as_mut_slice().first_mut() {
+            *first = Stretch::Content(reader);
+        }
+    }
+
+    fn failed(&mut self, error: Error) -> Poll<Option<Result<(Part, Source), Error>>> {
+        self.to_come = Vec::new().into_iter();
+        Poll::Ready(Some(Err(error)))
+    }
+}
+
+impl Parts for Body {
+    fn poll_part(self: Pin<&mut Self>, cx: &mut Context<'_>, delivery: Delivery) -> Poll<Option<Result<Part, Error>>> {
         let this = self.get_mut();
         if let Some(error) = this.failed.take() {
             return Poll::Ready(Some(Err(error)));
         }
-        match ready!(this.poll_next(cx)) {
+        match ready!(this.poll_next(cx, delivery)) {
             // hyper drops what it has not flushed when a body fails, the response head included, and flushes when a body has to be
             // waited for: a client then sees the head of an answer that was cut, instead of a server that hung up.
             Some(Err(error)) => {
@@ -151,16 +204,25 @@ impl http_body::Body for Body {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
-            frame => Poll::Ready(frame),
+            part => Poll::Ready(part),
         }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        self.poll_part(cx, Delivery::Bytes).map_ok(Part::into_frame)
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Empty => true,
             Kind::Whole(_) => false,
-            Kind::Segments { rest, .. } => *rest == Some(0),
-            Kind::Relayed(body) => body.is_end_stream(),
+            Kind::Stretches { rest, .. } => *rest == Some(0),
+            Kind::Relayed(body) => http_body::Body::is_end_stream(&**body),
         }
     }
 
@@ -168,8 +230,8 @@ impl http_body::Body for Body {
         match &self.kind {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Segments { rest, .. } => rest.map_or_else(SizeHint::default, SizeHint::with_exact),
-            Kind::Relayed(body) => body.size_hint(),
+            Kind::Stretches { rest, .. } => rest.map_or_else(SizeHint::default, SizeHint::with_exact),
+            Kind::Relayed(body) => http_body::Body::size_hint(&**body),
         }
     }
 }
@@ -184,7 +246,7 @@ mod tests {
 
     #[test]
     fn an_error_lets_what_was_written_before_it_leave_first() {
-        let mut body = Body::segments(vec![Segment::Bytes("a".into())], Some(2));
+        let mut body = Body::stretches(vec![Stretch::Bytes("a".into())], Some(2));
         let mut context = Context::from_waker(Waker::noop());
         let mut poll = || Pin::new(&mut body).poll_frame(&mut context);
         assert!(matches!(poll(), Poll::Ready(Some(Ok(_)))));

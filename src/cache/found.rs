@@ -7,7 +7,7 @@ use http::{HeaderMap, Method, StatusCode};
 
 use super::{
     Body, Hub, Wanted,
-    body::{self, Segment},
+    body::{self, Stretch},
     content::Content,
     known::Known,
     status::{CacheStatus, How},
@@ -170,14 +170,14 @@ impl Found {
 
     /// Ranges of it, each with the bytes that go before it, then `tail`; `len` bytes in all.
     pub fn parts(self, parts: Vec<(Bytes, ByteRange)>, tail: Bytes, len: u64) -> Body {
-        let segments = match self.bytes {
+        let stretches = match self.bytes {
             Place::Memory(bytes) => {
                 let pairs = parts.into_iter().flat_map(|(head, range)| [head, slice(&bytes, range)]);
-                pairs.chain([tail]).map(Segment::Bytes).collect()
+                pairs.chain([tail]).map(Stretch::Bytes).collect()
             }
             Place::Content(content) => body::parts(&content, parts, tail),
         };
-        Body::segments(segments, Some(len))
+        Body::stretches(stretches, Some(len))
     }
 }
 

@@ -21,6 +21,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::{
     listener::{Timeouts, admission::RefusedHead, frames::Flood},
     proxy::connection::Reading,
+    transmit::{Delivery, Part, Parts},
 };
 
 /// The record of one connection. Times are milliseconds since `began`, one-based so that zero means "not".
@@ -277,6 +278,15 @@ impl<B> Watched<B> {
     pub(super) fn new(body: B, mut exchange: Exchange) -> Self {
         exchange.wait_for_us(false);
         Self { body, exchange }
+    }
+}
+
+impl<B: Parts + Unpin> Parts for Watched<B> {
+    fn poll_part(self: Pin<&mut Self>, cx: &mut Context<'_>, delivery: Delivery) -> Poll<Option<Result<Part, B::Error>>> {
+        let this = self.get_mut();
+        let part = Pin::new(&mut this.body).poll_part(cx, delivery);
+        this.exchange.wait_for_us(part.is_pending());
+        part
     }
 }
 

@@ -34,6 +34,7 @@ use crate::{
         connection::{Connection, Phase, Service, Tls},
         unserved::Unserved,
     },
+    transmit::Wire,
 };
 
 /// What all connections share.
@@ -114,7 +115,7 @@ impl<S: Service> Gate<S> {
     }
 
     /// Serves a connection until it and everything that came of it has ended.
-    pub(super) async fn welcome(&self, socket: &Socket, io: impl Duplex, ends: Ends, mut place: Place) {
+    pub(super) async fn welcome(&self, socket: &Socket, io: impl Duplex + Wire, ends: Ends, mut place: Place) {
         let mut io = Prefixed::new(io);
         let Some(ends) = self.in_time(Slow::Head.word(), self.head_time(), self.ends(socket, &mut io, ends)).await else {
             return;
@@ -163,10 +164,13 @@ impl<S: Service> Gate<S> {
     }
 
     /// A plain connection: HTTP/2 only with prior knowledge (RFC 9113 §3.3).
-    async fn plain<T: Duplex>(&self, mut io: Prefixed<T>, connect: impl FnOnce(Option<Tls>) -> Arc<Connection>) {
+    async fn plain<T: Duplex + Wire>(&self, mut io: Prefixed<T>, connect: impl FnOnce(Option<Tls>) -> Arc<Connection>) {
         let framing = self.in_time(Slow::Head.word(), self.head_time(), framing_of(&mut io)).await;
         if let Some(framing) = framing {
-            self.http(io, framing, connect(None), None).await;
+            let connection = connect(None);
+            let peer = connection.peer;
+            let end = self.http.serve_plain(io, self.conversation(framing, connection, None)).await;
+            self.note(peer, end);
         }
     }
 
@@ -198,8 +202,15 @@ impl<S: Service> Gate<S> {
     /// `unserved`: why none of its requests is served, if so.
     async fn http(&self, io: impl Duplex, framing: Framing, connection: Arc<Connection>, unserved: Option<Unserved>) {
         let peer = connection.peer;
-        let (service, phase) = (Arc::clone(&self.service), self.phase.clone());
-        let end = self.http.serve(io, Conversation { framing, connection, service, phase, unserved }).await;
+        let end = self.http.serve(io, self.conversation(framing, connection, unserved)).await;
+        self.note(peer, end);
+    }
+
+    fn conversation(&self, framing: Framing, connection: Arc<Connection>, unserved: Option<Unserved>) -> Conversation<S> {
+        Conversation { framing, connection, service: Arc::clone(&self.service), phase: self.phase.clone(), unserved }
+    }
+
+    fn note(&self, peer: SocketAddr, end: End) {
         match end {
             End::Slow(slow) => self.metrics.timeouts.inc(slow.word()),
             End::Flood(flood) => {

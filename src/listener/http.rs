@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Method, Request};
+use http::{Method, Request, Response};
 use hyper::{
     body::Incoming,
     rt::{Read, Write},
@@ -24,7 +24,7 @@ use tokio::{
 use crate::{
     listener::{
         Config, Limits, Timeouts,
-        activity::{Activity, Framing, Slow, Watched},
+        activity::{Activity, Exchange, Framing, Slow, Watched},
         admission::{self, Admission},
         frames::{Flood, Frames},
         stream::{Duplex, Guard, Stream},
@@ -33,6 +33,7 @@ use crate::{
         connection::{Connection, Phase, RequestBody, Service},
         unserved::Unserved,
     },
+    transmit::{self, Wire},
 };
 
 /// HTTP/1.1 and HTTP/2 with the configured bounds.
@@ -41,6 +42,7 @@ pub(super) struct Http {
     http2: http2::Builder<TokioExecutor>,
     limits: Limits,
     timeouts: Arc<Timeouts>,
+    transmit: transmit::Config,
 }
 
 /// One client connection that speaks HTTP.
@@ -77,6 +79,7 @@ impl Http {
             http2: http2(config),
             limits: config.limits.clone(),
             timeouts: Arc::new(config.timeouts.clone()),
+            transmit: config.transmit.clone(),
         }
     }
 
@@ -86,47 +89,88 @@ impl Http {
 
     /// Serves the requests of a connection until it ends. What became a tunnel lives on elsewhere.
     pub(super) async fn serve<T: Duplex, S: Service>(&self, io: T, conversation: Conversation<S>) -> End {
-        let Conversation { framing, connection, service, phase, unserved } = conversation;
-        let activity = Activity::new(framing, Arc::clone(&self.timeouts));
-        let guard = match framing {
-            Framing::Http1 => Guard::Requests(Admission::new(&self.limits, Arc::clone(&activity))),
+        let requests = Arc::new(Requests::new(conversation, &self.timeouts));
+        let io = self.under_hyper(io, &requests);
+        let each = Arc::clone(&requests);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (requests, exchange) = (Arc::clone(&each), each.activity.begin());
+            async move { Ok::<_, Infallible>(requests.answer(request, exchange).await) }
+        });
+        match requests.framing {
+            Framing::Http1 => requests.drive(self.http1.serve_connection(io, service).with_upgrades()).await,
+            Framing::Http2 => requests.drive(self.http2.serve_connection(io, service)).await,
+        }
+    }
+
+    /// The same where bytes reach the client as they are: over HTTP/1.1 stored content need not pass through weir then.
+    pub(super) async fn serve_plain<T: Duplex + Wire, S: Service>(&self, io: T, conversation: Conversation<S>) -> End {
+        if conversation.framing == Framing::Http2 {
+            return self.serve(io, conversation).await;
+        }
+        let requests = Arc::new(Requests::new(conversation, &self.timeouts));
+        let (io, lane) = transmit::lane(io, &self.transmit);
+        let io = self.under_hyper(io, &requests);
+        let each = Arc::clone(&requests);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (requests, exchange, lane) = (Arc::clone(&each), each.activity.begin(), lane.clone());
+            async move { Ok::<_, Infallible>(requests.answer(request, exchange).await.map(|body| lane.body(body))) }
+        });
+        requests.drive(self.http1.serve_connection(io, service).with_upgrades()).await
+    }
+
+    fn under_hyper<T, S>(&self, io: T, requests: &Requests<S>) -> TokioIo<Stream<T>> {
+        let activity = &requests.activity;
+        let guard = match requests.framing {
+            Framing::Http1 => Guard::Requests(Admission::new(&self.limits, Arc::clone(activity))),
             Framing::Http2 => Guard::Frames(Frames::new()),
         };
-        let interims = (framing == Framing::Http1).then(|| Arc::clone(&connection.interims));
-        let io = TokioIo::new(Stream::new(io, Arc::clone(&activity), guard, interims));
-        let body_stall = self.timeouts.body_stall;
-        let noted = Arc::clone(&activity);
-        let id = connection.id;
-        let service = service_fn(move |request: Request<Incoming>| {
-            let (connection, service, exchange) = (Arc::clone(&connection), Arc::clone(&service), noted.begin());
-            async move {
-                let is_connect = request.method() == Method::CONNECT;
-                let refused = exchange.activity().refused().filter(|_| admission::is_substitute(&request));
-                let response = match (refused, unserved) {
-                    (Some(head), _) => service.refuse(&connection, &head.parts, head.why.into()),
-                    (None, Some(why)) => service.refuse(&connection, &request.into_parts().0, why),
-                    (None, None) => {
-                        let reading = exchange.activity().reading();
-                        let request = request.map(|body| RequestBody::from_client(body, body_stall, reading));
-                        service.serve(&connection, request).await
-                    }
-                };
-                if is_connect && response.status().is_success() {
-                    exchange.becomes_tunnel();
-                }
-                Ok::<_, Infallible>(response.map(|body| Watched::new(body, exchange)))
+        let interims = (requests.framing == Framing::Http1).then(|| Arc::clone(&requests.connection.interims));
+        TokioIo::new(Stream::new(io, Arc::clone(activity), guard, interims))
+    }
+}
+
+/// What the requests of one connection have in common.
+struct Requests<S> {
+    framing: Framing,
+    connection: Arc<Connection>,
+    service: Arc<S>,
+    phase: watch::Receiver<Phase>,
+    unserved: Option<Unserved>,
+    activity: Arc<Activity>,
+    body_stall: Duration,
+}
+
+impl<S: Service> Requests<S> {
+    fn new(conversation: Conversation<S>, timeouts: &Arc<Timeouts>) -> Self {
+        let Conversation { framing, connection, service, phase, unserved } = conversation;
+        let activity = Activity::new(framing, Arc::clone(timeouts));
+        Self { framing, connection, service, phase, unserved, activity, body_stall: timeouts.body_stall }
+    }
+
+    async fn answer(&self, request: Request<Incoming>, exchange: Exchange) -> Response<Watched<S::Body>> {
+        let is_connect = request.method() == Method::CONNECT;
+        let refused = exchange.activity().refused().filter(|_| admission::is_substitute(&request));
+        let response = match (refused, self.unserved) {
+            (Some(head), _) => self.service.refuse(&self.connection, &head.parts, head.why.into()),
+            (None, Some(why)) => self.service.refuse(&self.connection, &request.into_parts().0, why),
+            (None, None) => {
+                let reading = exchange.activity().reading();
+                let request = request.map(|body| RequestBody::from_client(body, self.body_stall, reading));
+                self.service.serve(&self.connection, request).await
             }
-        });
-        let end = match framing {
-            Framing::Http1 => drive(self.http1.serve_connection(io, service).with_upgrades(), &activity, phase).await,
-            Framing::Http2 => drive(self.http2.serve_connection(io, service), &activity, phase).await,
         };
-        let end = match activity.flood() {
-            Some(flood) => End::Flood(flood),
-            None => end,
-        };
-        let (received, sent) = activity.bytes();
-        tracing::trace!(connection = id, received, sent, "connection ended");
+        if is_connect && response.status().is_success() {
+            exchange.becomes_tunnel();
+        }
+        response.map(|body| Watched::new(body, exchange))
+    }
+
+    /// Has hyper serve the connection.
+    async fn drive(&self, connection: impl Graceful) -> End {
+        let end = drive(connection, &self.activity, self.phase.clone()).await;
+        let end = self.activity.flood().map_or(end, End::Flood);
+        let (received, sent) = self.activity.bytes();
+        tracing::trace!(connection = self.connection.id, received, sent, "connection ended");
         end
     }
 }

@@ -13,12 +13,14 @@ use std::{
 use bytes::{Buf, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    net::TcpStream,
     time::Sleep,
 };
 
 use crate::{
     listener::{activity::Activity, admission::Admission, frames::Frames},
     proxy::interim::Interims,
+    transmit::Wire,
 };
 
 /// What a client connection is made of.
@@ -63,6 +65,12 @@ impl<T: Duplex> Prefixed<T> {
 
 /// Room for an ordinary request head or ClientHello.
 const PEEK: usize = 2048;
+
+impl<T: Wire> Wire for Prefixed<T> {
+    fn socket(&self) -> Option<&TcpStream> {
+        self.io.socket()
+    }
+}
 
 impl<T: AsyncRead + Unpin> AsyncRead for Prefixed<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

@@ -32,6 +32,7 @@ use crate::{
         interim::Interims,
         unserved::{Malformed, Unserved},
     },
+    transmit,
     upstream::Bound,
 };
 
@@ -78,7 +79,7 @@ pub struct Tls {
 /// Answers the requests of all connections.
 pub trait Service: Send + Sync + 'static {
     /// The body of every response. `Unpin`, so that watching it costs no allocation.
-    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static;
+    type Body: transmit::Parts<Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static;
 
     /// Answers one request. The future is dropped when the client goes away.
     fn serve(

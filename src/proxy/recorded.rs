@@ -13,6 +13,7 @@ use super::log::{AccessLog, End, Record};
 use crate::{
     cache::{self, Body},
     metrics::{Held, Source},
+    transmit::{Delivery, Part, Parts},
 };
 
 /// What will be written of one request: one event with a cause at its end, and all accounting hangs on it. Dropped without an end it was aborted.
@@ -84,17 +85,14 @@ impl Recorded {
     }
 }
 
-impl http_body::Body for Recorded {
-    type Data = Bytes;
-    type Error = cache::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, cache::Error>>> {
+impl Parts for Recorded {
+    fn poll_part(self: Pin<&mut Self>, cx: &mut Context<'_>, delivery: Delivery) -> Poll<Option<Result<Part, cache::Error>>> {
         let this = self.get_mut();
-        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        let polled = Pin::new(&mut this.body).poll_part(cx, delivery);
         match &polled {
-            Poll::Ready(Some(Ok(frame))) => {
-                if let (Some(bytes), Some(event)) = (frame.data_ref(), &mut this.event) {
-                    event.sent(this.body.source(), bytes.len() as u64);
+            Poll::Ready(Some(Ok(part))) => {
+                if let Some(event) = this.event.as_mut().filter(|_| !part.is_empty()) {
+                    event.sent(this.body.source(), part.len() as u64);
                 }
             }
             Poll::Ready(Some(Err(error))) => {
@@ -105,6 +103,15 @@ impl http_body::Body for Recorded {
             Poll::Pending => {}
         }
         polled
+    }
+}
+
+impl http_body::Body for Recorded {
+    type Data = Bytes;
+    type Error = cache::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, cache::Error>>> {
+        self.poll_part(cx, Delivery::Bytes).map_ok(Part::into_frame)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -13,7 +13,7 @@ use std::{
     collections::BTreeSet,
     fs,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::AtomicBool},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak, atomic::AtomicBool},
 };
 
 use tokio::sync::Notify;
@@ -27,6 +27,7 @@ use crate::{
         pieces::{PieceMap, Run, row_of},
         shared::Shared,
     },
+    sys::{map::Map, send::Sendable},
 };
 
 /// The bytes of one content. While an `Arc<Blob>` is held its bytes stay readable, even if it is evicted meanwhile.
@@ -41,6 +42,8 @@ pub struct Blob {
     pub(super) used: AtomicBool,
     /// Told whenever `readable` grows.
     pub(super) grown: Notify,
+    /// All of it mapped, once somebody sends from it; `None` when that is impossible.
+    map: OnceLock<Option<Map>>,
 }
 
 /// What changes about an open blob.
@@ -73,7 +76,16 @@ pub(super) struct State {
 
 impl Blob {
     pub(super) fn new(id: BlobId, path: PathBuf, file: Arc<dyn DiskFile>, store: Weak<Shared>, state: State) -> Arc<Self> {
-        Arc::new(Self { id, path, file, store, state: Mutex::new(state), used: AtomicBool::new(false), grown: Notify::new() })
+        Arc::new(Self {
+            id,
+            path,
+            file,
+            store,
+            state: Mutex::new(state),
+            used: AtomicBool::new(false),
+            grown: Notify::new(),
+            map: OnceLock::new(),
+        })
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -141,9 +153,22 @@ impl Blob {
         self.state().checked_until(offset)
     }
 
-    /// The blob's own file; `None` if it lies in a pack, or on a simulated disk. A byte's offset in the content is its offset in the file.
-    pub fn file(&self) -> Option<&fs::File> {
-        self.file.as_std()
+    /// Itself as a file to send from; `None` if it lies in a pack, or on a simulated disk. A byte's offset in the content is its offset in the file.
+    pub fn sendable(self: &Arc<Self>) -> Option<Arc<dyn Sendable>> {
+        self.file.as_std()?;
+        Some(Arc::clone(self) as Arc<dyn Sendable>)
+    }
+}
+
+impl Sendable for Blob {
+    fn file(&self) -> &fs::File {
+        self.file.as_std().expect("invariant: `sendable` looked whether there is one")
+    }
+
+    fn map(&self) -> Option<&Map> {
+        // A blob that still grows would be mapped at each of its lengths.
+        let len = self.len().filter(|_| self.map.get().is_some() || self.is_complete())?;
+        self.map.get_or_init(|| Map::of(self.file(), len).ok()).as_ref()
     }
 }
 

@@ -31,21 +31,30 @@ impl Blob {
     /// the extent is dropped from the map, counted, and the caller gets `Corrupt` and fetches it anew.
     pub async fn read(self: &Arc<Self>, offset: u64, max: usize) -> Result<Bytes, Error> {
         let store = self.store.upgrade().ok_or(Error::Closed)?;
-        if let Some(bytes) = store.memory.contents.get(&self.id)
-            && let Some(slice) = slice_of(&bytes, offset, max)
-        {
-            store.metrics.memory_hits.inc();
-            return Ok(slice);
-        }
-        if let Some(bytes) = self.read_cached(&store, offset, max) {
+        if let Some(bytes) = self.read_at_once(&store, offset, max) {
             return Ok(bytes);
         }
         let blob = Arc::clone(self);
         let read = store.pool.run(Kind::Read, {
             let store = Arc::clone(&store);
-            move || blob.read_now(&store, offset, max.clamp(1, READ_MAX))
+            move || blob.read_blocking(&store, offset, max.clamp(1, READ_MAX))
         });
         read.await.unwrap_or(Err(Error::Degraded))
+    }
+
+    /// [`Blob::read`] of what is in memory or in the page cache and known to be good; `None` of anything else.
+    pub fn read_now(&self, offset: u64, max: usize) -> Option<Bytes> {
+        self.read_at_once(&*self.store.upgrade()?, offset, max)
+    }
+
+    fn read_at_once(&self, store: &Shared, offset: u64, max: usize) -> Option<Bytes> {
+        if let Some(bytes) = store.memory.contents.get(&self.id)
+            && let Some(slice) = slice_of(&bytes, offset, max)
+        {
+            store.metrics.memory_hits.inc();
+            return Some(slice);
+        }
+        self.read_cached(store, offset, max)
     }
 
     /// Bytes that were checked and are in the page cache: a trip through the pool would cost more than the copy.
@@ -60,7 +69,7 @@ impl Blob {
         Some(bytes)
     }
 
-    fn read_now(self: &Arc<Self>, store: &Arc<Shared>, offset: u64, max: usize) -> Result<Bytes, Error> {
+    fn read_blocking(self: &Arc<Self>, store: &Arc<Shared>, offset: u64, max: usize) -> Result<Bytes, Error> {
         match self.plan(offset, max)? {
             Plan::Plain(range) => {
                 let bytes = Bytes::from(self.read_bytes(store, range)?);
@@ -96,7 +105,7 @@ impl Blob {
     ) -> Result<(), Error> {
         let mut at = range.start;
         while at < range.end {
-            let bytes = self.read_now(store, at, usize::try_from(range.end - at).unwrap_or(READ_MAX).min(READ_MAX))?;
+            let bytes = self.read_blocking(store, at, usize::try_from(range.end - at).unwrap_or(READ_MAX).min(READ_MAX))?;
             take(&bytes);
             at += bytes.len() as u64;
         }

@@ -1,5 +1,11 @@
 //! What the operating system is asked for directly, behind safe types. The only place where unsafe code may stand.
 
+#![allow(unsafe_code)]
+
 pub mod addresses;
+pub mod map;
 pub mod notify;
 pub mod open_files;
+pub mod placeholder;
+pub mod residency;
+pub mod send;

@@ -23,9 +23,9 @@ use std::{
 use bytes::Bytes;
 use tokio::{sync::Notify, time::Instant};
 
-pub(super) use self::reader::Reader;
+pub(super) use self::reader::{Now, Reader};
 use self::{
-    reader::{READ_LEN, Step},
+    reader::Step,
     run::Run,
     state::{Interest, State},
 };
@@ -326,8 +326,7 @@ impl Content {
             return Step::Bytes(bytes);
         }
         if let Some(until) = self.blob.present_until(reader.at) {
-            let len = until.min(reader.end) - reader.at;
-            return Step::Read(len.min(READ_LEN) as usize);
+            return Step::Read(until.min(reader.end) - reader.at);
         }
         let resumable = self.binding.is_some();
         if state.brings(reader.at, if resumable { FAR } else { u64::MAX }) {

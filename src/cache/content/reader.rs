@@ -3,19 +3,26 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http_body::Frame;
 use tokio::time::Instant;
 
 use super::{
     Content,
     state::{Interest, State},
 };
-use crate::{cache::Error, metrics::Source, piece::ByteRange};
+use crate::{
+    cache::Error,
+    metrics::Source,
+    piece::ByteRange,
+    sys::residency::is_resident,
+    transmit::{Delivery, Part, SEGMENT_MAX, SEGMENT_MIN, Segment},
+};
 
 /// What a reader does next.
 pub(super) enum Step {
     Bytes(Bytes),
     /// So many bytes are in the blob.
-    Read(usize),
+    Read(u64),
     Wait,
     End,
     Failed(Error),
@@ -36,7 +43,48 @@ pub(in crate::cache) struct Reader {
     pub(super) lingers: bool,
 }
 
+/// What can be had of a reader without waiting.
+pub(in crate::cache) enum Now {
+    Part(Part, Source),
+    End,
+    Failed(Error),
+    /// Nothing: [`Reader::next`] waits for it, or reads it from disk.
+    Later,
+}
+
 impl Reader {
+    /// The next bytes, if they are in memory.
+    pub(in crate::cache) fn now(&mut self, delivery: Delivery) -> Now {
+        let content = self.content.clone();
+        match content.step(self) {
+            Step::Bytes(bytes) => Now::Part(Part::Frame(Frame::data(self.moved(bytes))), Source::Upstream),
+            Step::Read(len) => match self.stored_now(len, delivery) {
+                Some(part) => {
+                    self.advanced(part.len() as u64);
+                    Now::Part(part, Source::Store)
+                }
+                None => Now::Later,
+            },
+            Step::Wait => Now::Later,
+            Step::End => Now::End,
+            Step::Failed(error) => Now::Failed(error),
+        }
+    }
+
+    /// Of the next `len` bytes, which are in the blob, those that are in the page cache.
+    fn stored_now(&self, len: u64, delivery: Delivery) -> Option<Part> {
+        let segment = if delivery == Delivery::Segments { self.segment(len) } else { None };
+        let copied = || Some(Part::Frame(Frame::data(self.content.blob.read_now(self.at, len.min(READ_LEN) as usize)?)));
+        segment.map(Part::Segment).or_else(copied)
+    }
+
+    fn segment(&self, len: u64) -> Option<Segment> {
+        let (blob, offset) = (&self.content.blob, self.at);
+        let len = len.min(blob.checked_until(offset)? - offset).min(SEGMENT_MAX as u64);
+        let file = blob.sendable().filter(|_| len >= SEGMENT_MIN as u64)?;
+        is_resident(file.file(), offset, len).then_some(Segment { file, offset, len: len as usize })
+    }
+
     /// The next bytes, at least one; `None` at the end. Dropping the future loses nothing.
     pub(in crate::cache) async fn next(&mut self) -> Result<Option<(Bytes, Source)>, Error> {
         let content = self.content.clone();
@@ -46,7 +94,7 @@ impl Reader {
             changed.as_mut().enable();
             match content.step(self) {
                 Step::Bytes(bytes) => return Ok(Some((self.moved(bytes), Source::Upstream))),
-                Step::Read(len) => match content.blob.read(self.at, len).await {
+                Step::Read(len) => match content.blob.read(self.at, len.min(READ_LEN) as usize).await {
                     Ok(bytes) => return Ok(Some((self.moved(bytes), Source::Store))),
                     // The extent is gone from the map (evicted or rotten): the next step asks the origin for it.
                     Err(error) if self.rereads < REREADS_MAX => {
@@ -67,7 +115,12 @@ impl Reader {
     }
 
     fn moved(&mut self, bytes: Bytes) -> Bytes {
-        self.at += bytes.len() as u64;
+        self.advanced(bytes.len() as u64);
+        bytes
+    }
+
+    fn advanced(&mut self, len: u64) {
+        self.at += len;
         self.rereads = 0;
         {
             let mut state = self.content.lock();
@@ -78,7 +131,6 @@ impl Reader {
         }
         self.content.consumed.notify_waiters();
         self.content.look_ahead(self);
-        bytes
     }
 
     /// Keeps the fill of the rest going until it is there, or weir stops.
@@ -164,5 +216,5 @@ impl Drop for Reader {
 }
 
 /// What is read from disk at a time. Each connection may hold a few of these.
-pub(super) const READ_LEN: u64 = 64 << 10;
+const READ_LEN: u64 = 64 << 10;
 const REREADS_MAX: u32 = 3;

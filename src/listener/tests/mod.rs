@@ -89,6 +89,8 @@ impl Body for Content {
     }
 }
 
+impl crate::transmit::Parts for Content {}
+
 fn whole(text: impl Into<Bytes>) -> Content {
     Content::Whole(Some(text.into()))
 }

@@ -22,7 +22,7 @@ async fn the_real_disk_keeps_what_the_simulated_one_keeps() {
     let bytes = content(1, 2 * MIB + 3);
     let store = real(&directory).await.unwrap();
     let blob = put(&store, "/a", &bytes).await;
-    assert_eq!(blob.file().unwrap().metadata().unwrap().len(), 2 * MIB + 3);
+    assert_eq!(blob.sendable().unwrap().file().metadata().unwrap().len(), 2 * MIB + 3);
     assert!(matches!(real(&directory).await, Err(Error::Locked { .. })));
     drop(blob);
     store.close().await.unwrap();

@@ -1,0 +1,62 @@
+//! How stored bytes leave a plain HTTP/1.1 connection without being copied through weir.
+//!
+//! hyper asks a body for buffers and hands slices of them to the socket, one after the other, without looking into them. So a body may give
+//! it a [`Placeholder`]: a buffer whose slice cannot be read and stands for a [`Segment`] of an open file. The [`Sender`] under hyper
+//! recognises the slice by its address and has the kernel send the file's own pages; hyper keeps the account of lengths, keep-alive and partial
+//! writes as for any other bytes.
+//!
+//! ```text
+//!   body ── Segment ──→ Lane ── Placeholder ──→ hyper ── slice ──→ Sender ── sendfile, or send from a map ──→ socket
+//!                        └──────── what stands behind which slice, and how far it is ────────┘
+//! ```
+//!
+//! What must never happen is that wrong bytes are sent. A slice that is lost, repeated, reordered or of another connection is an error that
+//! ends the connection; one that is read (flattened, encrypted, framed) ends the process. That TLS and HTTP/2 cannot meet one is a matter of
+//! types: only a [`Lane`] makes placeholders, a lane is only made together with the [`Sender`] over a [`Wire`], and no TLS stream is one.
+//!
+//! Knows nothing of caching: what is stored where, and whether it is good, the body says.
+
+mod body;
+mod lane;
+mod sender;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::{
+    body::{Delivery, Part, Parts, Placed},
+    lane::{Lane, Outgoing, Placeholder, Segment},
+    sender::{Sender, Wire, lane},
+};
+
+/// How stored bytes are sent over plain HTTP/1.1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    pub strategy: Strategy,
+    /// With [`Strategy::Auto`]: segments up to this length, in bytes, are sent with `sendfile`, longer ones from a map.
+    pub sendfile_max: usize,
+}
+
+/// How the bytes of one segment get into the socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Strategy {
+    /// Through a buffer: no segments are made at all.
+    #[default]
+    Copy,
+    /// `sendfile` for short segments, a map for long ones.
+    Auto,
+    Sendfile,
+    /// `send` from the mapped file; `sendfile` where there is no map.
+    Map,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { strategy: Strategy::default(), sendfile_max: 256 << 10 }
+    }
+}
+
+/// The longest segment in bytes: what is checked for residency at a time, and sent between two looks at other connections.
+pub const SEGMENT_MAX: usize = 1 << 20;
+/// Shorter stretches are copied: two more system calls cost as much.
+pub const SEGMENT_MIN: usize = 16 << 10;
