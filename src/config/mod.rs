@@ -239,6 +239,7 @@ impl Draft {
         sections::fill(root.section("fill"), &mut self.config.cache);
         sections::limits(root.section("limits"), &mut self.config);
         sections::timeouts(root.section("timeouts"), &mut self.config);
+        sections::send(root.section("send"), &mut self.config.listener.transmit);
         sections::health(root.section("health"), &mut self.config.upstream.health);
         sections::resolver(root.section("resolver"), self);
         sections::admin(root.section("admin"), self);

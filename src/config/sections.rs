@@ -15,7 +15,7 @@ use crate::{
         setting::{HostName, Server},
         units::Size,
     },
-    store, upstream,
+    store, transmit, upstream,
 };
 
 /// The store without a file.
@@ -96,6 +96,12 @@ pub(super) fn timeouts(section: Section<'_>, config: &mut Config) {
     section.set("upstream_busy", &mut upstream.busy);
     section.set("tunnel_idle", &mut config.proxy.tunnel_idle);
     section.set("drain", &mut config.drain);
+    section.finish();
+}
+
+pub(super) fn send(section: Section<'_>, transmit: &mut transmit::Config) {
+    section.set("strategy", &mut transmit.strategy);
+    set_len(&section, "sendfile_max", &mut transmit.sendfile_max);
     section.finish();
 }
 

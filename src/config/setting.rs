@@ -19,6 +19,7 @@ use crate::{
     },
     key::{Origin, Scheme},
     semantics::policy::Errors,
+    transmit::Strategy,
     upstream::Kind,
 };
 
@@ -156,6 +157,7 @@ texts! {
     ServerName => server_name, "write a name such as \"wsus.example.com\", or an address";
     Parameter => parameter, "write a name such as \"session\", or the beginning of names and a *, such as \"utm_*\"";
     Errors => errors, "write \"heuristic\", \"explicit\" or \"never\"";
+    Strategy => strategy, "the strategies are auto, copy, sendfile and map";
     Door => door, "the doors are reverse, wsus, delivery, transparent and forward";
 }
 
@@ -260,6 +262,13 @@ fn kind_of_upstream(text: &str) -> Result<Kind, String> {
         .into_iter()
         .find(|kind| kind.as_str() == text)
         .ok_or_else(|| format!("{text:?} is no kind of upstream"))
+}
+
+fn strategy(text: &str) -> Result<Strategy, String> {
+    Strategy::ALL
+        .into_iter()
+        .find(|strategy| strategy.as_str() == text)
+        .ok_or_else(|| format!("{text:?} is no way to send stored bytes"))
 }
 
 fn door(text: &str) -> Result<Door, String> {

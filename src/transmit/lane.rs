@@ -42,7 +42,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// In the order in which they must be sent.
+    /// In the order in which they must be sent, without those that were.
     placed: VecDeque<Entry>,
     /// A segment was given up before it was sent whole: nothing may follow it.
     broken: bool,
@@ -143,8 +143,11 @@ impl Lane {
 
     /// `count` bytes of what `standing` is about went into the socket.
     pub(super) fn sent(&self, standing: &Standing, count: usize) {
-        if let Some(next) = locked(&self.0.state).placed.front_mut().filter(|next| next.slot == standing.slot) {
-            next.sent += count;
+        let mut state = locked(&self.0.state);
+        let Some(next) = state.placed.front_mut().filter(|next| next.slot == standing.slot) else { return };
+        next.sent += count;
+        if next.sent == next.segment.len {
+            state.placed.pop_front();
         }
     }
 }
@@ -197,11 +200,11 @@ impl Buf for Placeholder {
 impl Drop for Placeholder {
     fn drop(&mut self) {
         let mut state = locked(&self.lane.0.state);
-        let place = state.placed.iter().position(|entry| entry.slot == self.slot.0);
-        let entry = place.and_then(|place| state.placed.remove(place));
-        state.broken |= entry.as_ref().is_none_or(|entry| entry.sent < entry.segment.len);
-        drop(state);
-        drop(entry); // may close a file
+        // One that was sent whole is no longer there.
+        if let Some(place) = state.placed.iter().position(|entry| entry.slot == self.slot.0) {
+            state.broken = true;
+            state.placed.remove(place);
+        }
     }
 }
 

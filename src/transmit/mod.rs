@@ -50,6 +50,20 @@ pub enum Strategy {
     Map,
 }
 
+impl Strategy {
+    pub const ALL: [Self; 4] = [Self::Auto, Self::Copy, Self::Sendfile, Self::Map];
+
+    /// Its name in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Copy => "copy",
+            Self::Sendfile => "sendfile",
+            Self::Map => "map",
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self { strategy: Strategy::default(), sendfile_max: 256 << 10 }

@@ -19,7 +19,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("jobs", "metrics key digest piece object store upstream catalog cache"),
     ("listener", "sys metrics key classify transmit proxy"),
     ("admin", "metrics key digest object classify store upstream catalog cache jobs"),
-    ("config", "sys metrics key semantics store upstream catalog classify cache proxy jobs listener admin"),
+    ("config", "sys metrics key semantics store upstream catalog classify cache proxy jobs listener admin transmit"),
     ("app", "metrics key object sys store upstream catalog classify cache proxy jobs listener admin config"),
     ("demo", "metrics key digest piece classify proxy config app"),
 ];
