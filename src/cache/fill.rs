@@ -8,7 +8,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::header;
 use http_body_util::BodyExt;
-use rand::Rng;
+use rand::RngExt;
 
 use super::{
     Error,

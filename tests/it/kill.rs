@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use rand::{Rng, SeedableRng, rngs::StdRng};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::task::JoinSet;
 
 use crate::support::{Client, Content, End, KIB, Origin, Proxy, Resource, eventually, proxy};

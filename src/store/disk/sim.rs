@@ -13,7 +13,7 @@ use std::{
     },
 };
 
-use rand::{Rng, SeedableRng, rngs::StdRng};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::{
     piece::ByteRange,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use rand::{Rng, SeedableRng, rngs::StdRng};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::*;
 use crate::store::place::PLACE_LEN_MAX;

@@ -2,7 +2,7 @@
 
 use http::Request;
 use http_body_util::Full;
-use rand::{Rng, SeedableRng, rngs::StdRng};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::*;
 use crate::upstream::{Bound, dial::Fault};
