@@ -1,6 +1,6 @@
 //! A stored response: what is kept beside the bytes.
 
-use std::{fmt, time::SystemTime};
+use std::{fmt, num::NonZeroU32, time::SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -55,8 +55,8 @@ pub struct ObjectMeta {
 #[derive(Clone, Debug)]
 pub struct Object {
     pub id: ObjectId,
-    /// How often its metadata was replaced since the start. Tells two states of one response apart.
-    pub revision: u32,
+    /// One, and one more for each time its metadata was replaced since the start. Tells two states of one response apart.
+    pub revision: NonZeroU32,
     pub meta: ObjectMeta,
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     object::BlobId,
-    store::{blob::Blob, place::Place, table::shard_of},
+    store::{blob::Blob, place::Place, table::spread},
 };
 
 /// Sharded like the table. Nothing is dropped under a lock: dropping a blob comes back here.
@@ -36,7 +36,7 @@ impl Default for OpenBlobs {
 
 impl OpenBlobs {
     fn shard(&self, id: BlobId) -> MutexGuard<'_, Shard> {
-        self.shards[shard_of(id, SHARDS)].lock().unwrap_or_else(PoisonError::into_inner)
+        self.shards[spread(id) % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn find(&self, id: BlobId) -> Option<Arc<Blob>> {

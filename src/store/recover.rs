@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     io,
+    num::NonZeroU32,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -201,7 +202,7 @@ impl Shared {
         objects.sort_unstable_by_key(|(key, id, _)| (*key, *id));
         for (key, object, ObjectHead { blob, variant }) in objects {
             let mut shard = self.table.keys_mut(key);
-            Slots::edit(&mut shard, key, |slots| slots.insert(0, Slot { object, blob, variant, revision: 0 }));
+            Slots::edit(&mut shard, key, |slots| slots.insert(0, Slot { object, blob, variant, revision: NonZeroU32::MIN }));
             self.table.change_blob(blob, |entry| entry.add_key(key));
             self.table.objects.fetch_add(1, Relaxed);
         }

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    num::NonZeroU32,
     sync::{Arc, LazyLock, atomic::Ordering::Relaxed},
 };
 
@@ -98,7 +99,7 @@ impl Shared {
 
     pub(super) fn insert(&self, meta: ObjectMeta) -> Arc<Object> {
         let id = if self.takes_objects() { self.object_id() } else { None };
-        let object = Arc::new(Object { id: id.unwrap_or(UNSTORED), revision: 0, meta: meta.detached() });
+        let object = Arc::new(Object { id: id.unwrap_or(UNSTORED), revision: NonZeroU32::MIN, meta: meta.detached() });
         if id.is_some() {
             self.put(&object, Replaces::Variant);
         }
@@ -115,7 +116,8 @@ impl Shared {
         if !self.takes_objects() {
             return None;
         }
-        let object = Arc::new(Object { id: old.id, revision: old.revision.wrapping_add(1), meta: meta.detached() });
+        let revision = old.revision.checked_add(1).unwrap_or(NonZeroU32::MIN);
+        let object = Arc::new(Object { id: old.id, revision, meta: meta.detached() });
         self.put(&object, Replaces::State(old)).then_some(object)
     }
 

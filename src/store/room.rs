@@ -321,7 +321,7 @@ impl Shared {
 }
 
 fn standing(entry: &BlobEntry) -> Standing {
-    if entry.pinned || entry.writers > 0 {
+    if entry.pinned || entry.is_being_written() {
         Standing::Kept
     } else if entry.take_use() {
         Standing::Used

@@ -324,7 +324,7 @@ impl Shared {
     }
 
     pub(super) fn begin_writing(self: &Arc<Self>, blob: BlobId) -> Writing {
-        self.table.change_blob(blob, |entry| entry.writers += 1);
+        self.table.change_blob(blob, |entry| entry.begin_writing());
         Writing { store: Arc::downgrade(self), blob }
     }
 
@@ -356,7 +356,7 @@ impl BlobState {
 impl Drop for Writing {
     fn drop(&mut self) {
         if let Some(store) = self.store.upgrade() {
-            store.table.change_blob(self.blob, |entry| entry.writers = entry.writers.saturating_sub(1));
+            store.table.change_blob(self.blob, |entry| entry.end_writing());
         }
     }
 }

@@ -1,10 +1,12 @@
-//! The table in memory that answers lookups: which objects a key has, and which blobs there are. About 150 bytes an object.
+//! The table in memory that answers lookups: which objects a key has, and which blobs there are. At most 150 bytes an object.
 //!
 //! Sharded, so that no two cores wait for one another for long. Lock order: a shard of keys before a shard of blobs.
 
 use std::{
     collections::HashMap,
     hash::Hasher,
+    num::NonZeroU32,
+    ops::{Deref, DerefMut},
     sync::{
         PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
@@ -24,7 +26,8 @@ pub(super) struct Slot {
     pub(super) object: ObjectId,
     pub(super) blob: BlobId,
     pub(super) variant: u32,
-    pub(super) revision: u32,
+    /// Never zero, so that [`Slots`] needs no tag.
+    pub(super) revision: NonZeroU32,
 }
 
 /// The objects of one key, the most recent first. Nearly always one.
@@ -38,29 +41,33 @@ pub(super) enum Slots {
 /// What the table keeps of a blob.
 #[derive(Debug)]
 pub(super) struct BlobEntry {
-    /// Keys of the objects that refer to it.
-    keys: Keys,
     /// Bytes present.
     pub(super) bytes: u64,
+    keys: Keys,
+}
+
+/// Keys of the objects that refer to a blob, nearly always one; the marks fill what alignment would leave empty beside it.
+#[derive(Debug)]
+#[expect(clippy::box_collection, reason = "a thin pointer: the rare case must not widen the usual one")]
+enum Keys {
+    None(Marks),
+    One(KeyHash, Marks),
+    Many(Box<Vec<KeyHash>>, Marks),
+}
+
+/// What is marked about a blob. Reached through its [`BlobEntry`].
+#[derive(Debug, Default)]
+pub(super) struct Marks {
     pub(super) complete: bool,
     pub(super) pinned: bool,
     /// All its bytes were compared with their sums since the start.
     pub(super) checked: bool,
     /// Eviction knows it.
     pub(super) queued: bool,
-    /// Writers at work: while there are any it is not evicted.
-    pub(super) writers: u32,
+    /// Writers at work, a little-endian number: while there are any the blob is not evicted.
+    writers: [u8; 2],
     /// Uses since eviction last asked, at most [`USES_MAX`].
     uses: AtomicU8,
-}
-
-#[derive(Debug, Default)]
-#[expect(clippy::box_collection, reason = "a thin pointer: the rare case must not widen the usual one")]
-enum Keys {
-    #[default]
-    None,
-    One(KeyHash),
-    Many(Box<Vec<KeyHash>>),
 }
 
 type KeyShard = HashMap<KeyHash, Slots, Spread>;
@@ -230,7 +237,7 @@ impl Slots {
 
 impl BlobEntry {
     pub(super) fn new(bytes: u64, complete: bool, pinned: bool) -> Self {
-        Self { keys: Keys::None, bytes, complete, pinned, checked: false, queued: false, writers: 0, uses: AtomicU8::new(0) }
+        Self { bytes, keys: Keys::None(Marks { complete, pinned, ..Marks::default() }) }
     }
 
     pub(super) fn has_keys(&self) -> bool {
@@ -242,24 +249,39 @@ impl BlobEntry {
     }
 
     pub(super) fn add_key(&mut self, key: KeyHash) {
-        match &mut self.keys {
-            Keys::None => self.keys = Keys::One(key),
-            Keys::One(first) => self.keys = Keys::Many(Box::new(vec![*first, key])),
-            Keys::Many(keys) => keys.push(key),
-        }
+        self.keys = match std::mem::replace(&mut self.keys, Keys::None(Marks::default())) {
+            Keys::None(marks) => Keys::One(key, marks),
+            Keys::One(first, marks) => Keys::Many(Box::new(vec![first, key]), marks),
+            Keys::Many(mut keys, marks) => {
+                keys.push(key);
+                Keys::Many(keys, marks)
+            }
+        };
     }
 
     /// Takes out one mention of `key`.
     pub(super) fn remove_key(&mut self, key: KeyHash) {
         match &mut self.keys {
-            Keys::One(only) if *only == key => self.keys = Keys::None,
-            Keys::Many(keys) => {
+            Keys::One(only, marks) if *only == key => self.keys = Keys::None(std::mem::take(marks)),
+            Keys::Many(keys, _) => {
                 if let Some(at) = keys.iter().position(|there| *there == key) {
                     keys.swap_remove(at);
                 }
             }
             _ => {}
         }
+    }
+
+    pub(super) fn begin_writing(&mut self) {
+        self.writers = u16::from_le_bytes(self.writers).saturating_add(1).to_le_bytes();
+    }
+
+    pub(super) fn end_writing(&mut self) {
+        self.writers = u16::from_le_bytes(self.writers).saturating_sub(1).to_le_bytes();
+    }
+
+    pub(super) fn is_being_written(&self) -> bool {
+        self.writers != [0; 2]
     }
 
     /// Whether it was used since this was last asked; forgets one use.
@@ -270,12 +292,28 @@ impl BlobEntry {
     }
 }
 
+impl Deref for BlobEntry {
+    type Target = Marks;
+
+    fn deref(&self) -> &Marks {
+        let (Keys::None(marks) | Keys::One(_, marks) | Keys::Many(_, marks)) = &self.keys;
+        marks
+    }
+}
+
+impl DerefMut for BlobEntry {
+    fn deref_mut(&mut self) -> &mut Marks {
+        let (Keys::None(marks) | Keys::One(_, marks) | Keys::Many(_, marks)) = &mut self.keys;
+        marks
+    }
+}
+
 impl Keys {
     fn as_slice(&self) -> &[KeyHash] {
         match self {
-            Self::None => &[],
-            Self::One(key) => std::slice::from_ref(key),
-            Self::Many(keys) => keys,
+            Self::None(_) => &[],
+            Self::One(key, _) => std::slice::from_ref(key),
+            Self::Many(keys, _) => keys,
         }
     }
 }
@@ -288,18 +326,42 @@ fn add_difference(sum: &AtomicU64, before: u64, after: u64) {
     }
 }
 
-fn key_shard(key: KeyHash) -> usize {
-    usize::from(key.0[15]) % SHARDS
+/// Which shard each of [`SHARES`] hash values belongs to. The last shard gets twice as many as the first: if all were alike, the maps of all would
+/// double at the same number of objects, and the table would be half empty just after.
+const SHARD_OF: [u8; SHARES] = {
+    let mut shards = [0; SHARES];
+    let all = shares_before(SHARDS);
+    let (mut shard, mut at) = (0, 0);
+    while shard < SHARDS {
+        while at < shares_before(shard + 1) * SHARES / all {
+            shards[at] = shard as u8;
+            at += 1;
+        }
+        shard += 1;
+    }
+    shards
+};
+
+const SHARES: usize = 1 << 10;
+
+/// Shard number n weighs `SHARDS + n`.
+const fn shares_before(shard: usize) -> usize {
+    shard * SHARDS + shard * shard.saturating_sub(1) / 2
 }
 
-/// One of `shards` for a blob. Its id may be a running number or name a place in blocks: neither must crowd one shard.
-pub(super) fn shard_of(id: BlobId, shards: usize) -> usize {
-    let spread = id.0.wrapping_mul(SPREAD) >> 32;
-    spread as usize % shards
+fn key_shard(key: KeyHash) -> usize {
+    let hash = usize::from(u16::from_le_bytes([key.0[14], key.0[15]]));
+    usize::from(SHARD_OF[hash % SHARES])
+}
+
+/// A number from an id, spread evenly: it may be a running number or name a place in blocks, and neither must crowd one shard. Not of
+/// the bits that the maps use.
+pub(super) fn spread(id: BlobId) -> usize {
+    (id.0.wrapping_mul(SPREAD) >> 40) as usize
 }
 
 fn blob_shard(id: BlobId) -> usize {
-    shard_of(id, SHARDS)
+    usize::from(SHARD_OF[spread(id) % SHARES])
 }
 
 /// Hashing for keys that are spread already (a key hash) or only need spreading (a running number): nobody outside chooses them freely.
@@ -357,10 +419,48 @@ pub(super) fn variant_of(selecting: &[(http::HeaderName, Option<http::HeaderValu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::place::Place;
 
     #[test]
     fn a_slot_and_a_blob_entry_stay_small() {
-        assert!(size_of::<(KeyHash, Slots)>() <= 48 && size_of::<(BlobId, BlobEntry)>() <= 56);
+        assert_eq!((size_of::<(KeyHash, Slots)>(), size_of::<(BlobId, BlobEntry)>()), (40, 40));
+    }
+
+    /// What a map takes: a power of two of buckets, at most 7 of 8 full, each with a byte of its own.
+    fn map_bytes<K, V>(map: &HashMap<K, V, Spread>) -> usize {
+        (map.capacity() * 8 / 7).next_power_of_two() * (size_of::<(K, V)>() + 1)
+    }
+
+    #[test]
+    fn an_object_takes_at_most_150_bytes_of_the_table_however_many_there_are() {
+        let table = Table::default();
+        for number in 1..=1_000_000_u64 {
+            let hash = blake3::hash(&number.to_le_bytes());
+            let key = KeyHash(hash.as_bytes()[..16].try_into().unwrap());
+            let blob = Place { pack: number >> 14, block: number % (1 << 14), blocks: 1 }.id();
+            let mut entry = BlobEntry::new(4_096, true, false);
+            entry.add_key(key);
+            table.add_blob(blob, entry);
+            let slot = Slot { object: ObjectId(number), blob, variant: 0, revision: NonZeroU32::MIN };
+            Slots::edit(&mut table.keys_mut(key), key, |slots| slots.push(slot));
+            if number >= 200_000 && number.is_multiple_of(50_000) {
+                let keys: usize = table.keys.iter().map(|shard| map_bytes(&shard.read().unwrap())).sum();
+                let blobs: usize = table.blobs.iter().map(|shard| map_bytes(&shard.read().unwrap())).sum();
+                let each = (keys + blobs) as u64 / number;
+                // And 8 for its place in the queues of eviction.
+                assert!(each + 8 <= 150, "{each} bytes each of {number}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_shard_is_crowded() {
+        let mut counts = [0; SHARDS];
+        for number in 0..1_000_000_u64 {
+            counts[blob_shard(Place { pack: number >> 10, block: number % 1_024 * 16, blocks: 16 }.id())] += 1;
+        }
+        let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+        assert!(*least > 8_000 && *most < 25_000, "{least} to {most}");
     }
 
     #[test]
