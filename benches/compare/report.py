@@ -119,7 +119,7 @@ SHOWN = {
     "cpu_seconds_per_gb": ("CPU s/GB", lambda value: f"{value:.3f}"),
     "memory": ("own memory, MB", lambda value: f"{value / 1e6:.0f}"),
     "memory_growth": ("memory grew by, MB", lambda value: f"{value / 1e6:.0f}"),
-    "memory_per_object": ("memory an object, B", lambda value: f"{value:.0f}"),
+    "memory_per_object": ("memory an object (weir: beyond its 64 MiB for content), B", lambda value: f"{value:.0f}"),
     "undisturbed_share": ("share of undisturbed", lambda value: f"{value:.2f}"),
     "starved": ("reads that found nothing", lambda value: f"{value:.0f}"),
     "pieces_per_second": ("cold ranges/s", lambda value: f"{value:.0f}"),

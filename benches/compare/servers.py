@@ -35,6 +35,8 @@ class Server:
     has_tls = True
     #: Whether what is stored is there after a restart.
     keeps = True
+    #: Memory that is set aside for content, in bytes, where that is little: it counts for no object. Who keeps all content in memory has none.
+    content_memory = 0
     #: Whether it serves large content from the page cache.
     uses_page_cache = True
 
@@ -113,6 +115,7 @@ class Direct(Server):
 
 class Weir(Server):
     name = "weir"
+    content_memory = 64 << 20
 
     def configure(self):
         place = self.place
@@ -131,6 +134,7 @@ key = "{place.key}"
 directory = "{self.directory}/data"
 size = "40 GiB"
 reserve = "1 GiB"
+memory = "{self.content_memory >> 20} MiB"
 [[upstream]]
 name = "origin"
 url = "http://127.0.0.1:{place.origin_port}"
