@@ -22,10 +22,11 @@ def facts():
     memory = int(re.search(r"MemTotal:\s+(\d+)", read("/proc/meminfo"))[1]) / (1 << 20)
     model = re.search(r"model name\s*: (.*)", read("/proc/cpuinfo"))
     system = re.search(r'PRETTY_NAME="(.*)"', read("/etc/os-release"))
+    cores = f"{os.cpu_count()} × {model[1] if model else platform.machine()}"
     virtual = " (virtual machine)" if "hypervisor" in read("/proc/cpuinfo") else ""
     return {
         "date": time.strftime("%Y-%m-%d"),
-        "machine": f"{os.cpu_count()} × {model[1] if model else platform.machine()}{virtual}, {memory:.0f} GiB, Linux {platform.release()}, {system[1] if system else ''}",
+        "machine": f"{cores}{virtual}, {memory:.0f} GiB, Linux {platform.release()}, {system[1] if system else 'unknown system'}",
         "versions": {name: version(command) for name, command in COMMANDS.items()} | {"weir": weir()},
     }
 

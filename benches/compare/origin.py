@@ -1,6 +1,5 @@
 """The origin all servers fetch from: nginx with generated files in memory, on one worker; its access log says what was taken."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -129,8 +128,3 @@ def expected(origin, path):
     if path.startswith("/many/"):
         return (path * (SMALL // len(path))).encode()
     return (origin.files / path.rpartition("/")[2]).read_bytes()
-
-
-def line_of(text):
-    """The last line of what the helper printed."""
-    return json.loads(text.strip().splitlines()[-1])
