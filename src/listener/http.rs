@@ -31,7 +31,7 @@ use crate::{
     },
     proxy::{
         connection::{Connection, Phase, RequestBody, Service},
-        unserved::Unserved,
+        unserved::{Malformed, Unserved},
     },
     transmit::{self, Wire},
 };
@@ -41,6 +41,7 @@ pub(super) struct Http {
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
     limits: Limits,
+    header_list_max: usize,
     timeouts: Arc<Timeouts>,
     transmit: transmit::Config,
 }
@@ -78,6 +79,7 @@ impl Http {
             http1: http1(config),
             http2: http2(config),
             limits: config.limits.clone(),
+            header_list_max: config.http2.header_list_max as usize,
             timeouts: Arc::new(config.timeouts.clone()),
             transmit: config.transmit.clone(),
         }
@@ -89,7 +91,7 @@ impl Http {
 
     /// Serves the requests of a connection until it ends. What became a tunnel lives on elsewhere.
     pub(super) async fn serve<T: Duplex, S: Service>(&self, io: T, conversation: Conversation<S>) -> End {
-        let requests = Arc::new(Requests::new(conversation, &self.timeouts));
+        let requests = Arc::new(Requests::new(conversation, self));
         let io = self.under_hyper(io, &requests);
         let each = Arc::clone(&requests);
         let service = service_fn(move |request: Request<Incoming>| {
@@ -107,7 +109,7 @@ impl Http {
         if conversation.framing == Framing::Http2 {
             return self.serve(io, conversation).await;
         }
-        let requests = Arc::new(Requests::new(conversation, &self.timeouts));
+        let requests = Arc::new(Requests::new(conversation, self));
         let (io, lane) = transmit::lane(io, &self.transmit);
         let io = self.under_hyper(io, &requests);
         let each = Arc::clone(&requests);
@@ -137,20 +139,34 @@ struct Requests<S> {
     phase: watch::Receiver<Phase>,
     unserved: Option<Unserved>,
     activity: Arc<Activity>,
+    header_list_max: usize,
     body_stall: Duration,
 }
 
 impl<S: Service> Requests<S> {
-    fn new(conversation: Conversation<S>, timeouts: &Arc<Timeouts>) -> Self {
+    fn new(conversation: Conversation<S>, http: &Http) -> Self {
         let Conversation { framing, connection, service, phase, unserved } = conversation;
-        let activity = Activity::new(framing, Arc::clone(timeouts));
-        Self { framing, connection, service, phase, unserved, activity, body_stall: timeouts.body_stall }
+        let activity = Activity::new(framing, Arc::clone(&http.timeouts));
+        let (header_list_max, body_stall) = (http.header_list_max, http.timeouts.body_stall);
+        Self { framing, connection, service, phase, unserved, activity, header_list_max, body_stall }
+    }
+
+    /// Whether the field section of an HTTP/2 request, counted as RFC 9113 §10.5.1 does, is longer than is served. HTTP/1 heads were judged
+    /// by their bytes.
+    fn too_long(&self, request: &Request<Incoming>) -> Option<Malformed> {
+        if self.framing == Framing::Http1 {
+            return None;
+        }
+        let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_OVERHEAD);
+        let target = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+        (fields.sum::<usize>() + target > self.header_list_max).then_some(Malformed::HeadLength)
     }
 
     async fn answer(&self, request: Request<Incoming>, exchange: Exchange) -> Response<Watched<S::Body>> {
         let is_connect = request.method() == Method::CONNECT;
         let refused = exchange.activity().refused().filter(|_| admission::is_substitute(&request));
-        let response = match (refused, self.unserved) {
+        let unserved = self.unserved.or_else(|| self.too_long(&request).map(Unserved::from));
+        let response = match (refused, unserved) {
             (Some(head), _) => self.service.refuse(&self.connection, &head.parts, head.why.into()),
             (None, Some(why)) => self.service.refuse(&self.connection, &request.into_parts().0, why),
             (None, None) => {
@@ -206,7 +222,8 @@ fn http2(config: &Config) -> http2::Builder<TokioExecutor> {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .max_concurrent_streams(bounds.streams_max)
-        .max_header_list_size(bounds.header_list_max)
+        // Twice of what is served: between the two weir answers, and says so; beyond it hyper does, for which there is no record.
+        .max_header_list_size(bounds.header_list_max.saturating_mul(2))
         .max_pending_accept_reset_streams(bounds.pending_resets_max)
         // Streams that a client makes us reset, by breaking their rules.
         .max_local_error_reset_streams(bounds.streams_max as usize)
@@ -216,6 +233,9 @@ fn http2(config: &Config) -> http2::Builder<TokioExecutor> {
         .timer(TokioTimer::new());
     builder
 }
+
+/// RFC 9113 §6.5.2.
+const FIELD_OVERHEAD: usize = 32;
 
 /// A connection future of hyper that can be asked to end after the requests it has.
 trait Graceful: Future<Output = hyper::Result<()>> {

@@ -39,6 +39,9 @@ GOOD = [
 # Asked last on every connection: what a request before it swallowed, or left over, shows here.
 LAST = "GET /last HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n"
 
+# Seconds without an answer after which there is none. weir itself waits a second for a server that expectations mean nothing to.
+QUIET = 1.6
+
 LINES = [
     "Transfer-Encoding: chunked",
     "Transfer-Encoding: identity",
@@ -185,13 +188,13 @@ async def main():
     bases = [message for _, message in rows] + GOOD
     chosen = random.Random(asked.seed)
     messages = bases + [mutation(chosen, good, bases) for _ in range(asked.mutations)]
-    places = asyncio.Semaphore(32)
+    places = asyncio.Semaphore(64)
     statuses = collections.defaultdict(dict)
 
     async def send(name, row, message):
         marked = (message + LAST).replace("Host: HOST\r\n", f"Host: HOST\r\nX-Row: {row}\r\n")
         async with places:
-            statuses[name][row] = await exchange((host, int(port)), marked.replace("HOST", f"{name}.test"), 0.5)
+            statuses[name][row] = await exchange((host, int(port)), marked.replace("HOST", f"{name}.test"), QUIET)
 
     for name in recorders:
         await asyncio.gather(*(send(name, row, message) for row, message in enumerate(messages)))

@@ -4,7 +4,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 scripts=("$@")
-((${#scripts[@]})) || scripts=(demo clients h2 apt scrape shuffled herd first_download)
+((${#scripts[@]})) || scripts=(demo clients h2 apt scrape read_alike shuffled herd first_download)
 (. "$here/lib.sh" && need nginx nginx-light curl curl wget wget aria2c aria2 zsync zsync apt-ftparchive apt-utils)
 passed=0 failed=0 skipped=0
 for script in "${scripts[@]}"; do

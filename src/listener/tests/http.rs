@@ -60,6 +60,21 @@ async fn http_2_is_spoken_with_prior_knowledge() {
 }
 
 #[tokio::test]
+async fn an_http_2_head_beyond_the_bounds_is_refused_like_any_other() {
+    let ground = start(Config::default());
+    let io = hyper_util::rt::TokioIo::new(ground.connect().await);
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (mut client, connection) = hyper::client::conn::http2::handshake(executor, io).await.unwrap();
+    tokio::spawn(connection);
+    for (len, status) in [(60 << 10, 200), (70 << 10, 431)] {
+        let request =
+            Request::get("http://h/x").header("x", "y".repeat(len)).body(http_body_util::Empty::<Bytes>::new()).unwrap();
+        assert_eq!(client.send_request(request).await.unwrap().status(), status);
+    }
+    assert_eq!(*ground.site.refused.lock().unwrap(), ["GET http://h/x head-length"]);
+}
+
+#[tokio::test]
 async fn heads_beyond_the_bounds_get_431() {
     let ground = start(Config::default());
     let long = format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "x".repeat(70 << 10));
