@@ -28,6 +28,7 @@ mod parents;
 mod pass;
 mod ranges;
 mod room;
+mod sending;
 mod signatures;
 mod site_policy;
 mod support;
