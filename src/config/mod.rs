@@ -140,6 +140,7 @@ impl Config {
             ("limits (of clients)", said(&self.listener.limits) != said(&new.listener.limits)),
             ("limits.http2_streams", said(&self.listener.http2) != said(&new.listener.http2)),
             ("limits.fills, fill.parallel, fill.wait", fill_bounds(&self.cache) != fill_bounds(&new.cache)),
+            ("send", said(&self.listener.transmit) != said(&new.listener.transmit)),
             ("timeouts (of clients)", said(&self.listener.timeouts) != said(&new.listener.timeouts)),
             ("timeouts.drain", self.drain != new.drain),
             ("store", said(&self.store) != said(&new.store)),

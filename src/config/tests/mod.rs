@@ -189,7 +189,7 @@ fn a_reload_says_what_waits_for_a_restart() {
     let old = good("", &Flags::default());
     let live = "[origins]\nallow = ['x.example']\n[fill]\nsegment = '4 MiB'\n[resolver]\nservers = '192.0.2.1'\n";
     assert!(old.needs_restart(&good(live, &Flags::default())).is_empty());
-    let later = "[store]\nsize = '1 GiB'\n[[listen]]\naddress = '[::]:81'\n[limits]\nfills = 9\nhead = '9 KiB'\n";
+    let later = "[store]\nsize = '1 GiB'\n[[listen]]\naddress = '[::]:81'\n[limits]\nfills = 9\nhead = '9 KiB'\n[send]\nstrategy = 'map'\n";
     let waits = old.needs_restart(&good(later, &Flags::default()));
-    assert_eq!(waits, ["listen", "limits (of clients)", "limits.fills, fill.parallel, fill.wait", "store"]);
+    assert_eq!(waits, ["listen", "limits (of clients)", "limits.fills, fill.parallel, fill.wait", "send", "store"]);
 }
