@@ -30,8 +30,8 @@ pub(super) fn built_in_store() -> store::Config {
         memory: 64 << 20,
         // An image of a game or a disk; beyond it one file would push out everything else.
         object_max: 64 << 30,
-        // What a kill may cost in refetching, against one more fdatasync.
-        commit_interval: Duration::from_secs(1),
+        // What a kill may cost in refetching, against one more fdatasync: with the commit itself less than a second.
+        commit_interval: Duration::from_millis(250),
         // A disk or RAID that wants more at once is rare; idle threads cost little.
         disk_threads: 8,
         pack_max: 64 << 10,
