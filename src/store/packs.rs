@@ -5,7 +5,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    io,
+    io::{self, IoSlice},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -15,7 +15,8 @@ use crate::{
     store::{
         Error,
         blob::Blob,
-        disk::DiskFile,
+        disk::{Disk, DiskFile},
+        layout::Layout,
         place::{BLOCK_LEN, PACK_BLOCKS, PLACE_LEN_MAX, Place},
         pool::Kind,
         shared::Shared,
@@ -124,6 +125,19 @@ impl Inner {
     }
 }
 
+/// Whether files on this disk can have holes: without them a pack keeps its room until its last content goes, which may be never.
+pub(super) fn are_possible(disk: &dyn Disk, layout: &Layout) -> bool {
+    let probe = layout.probe();
+    let punched = disk.create(&probe).and_then(|file| {
+        file.write_at(0, &[IoSlice::new(&[1; BLOCK_LEN as usize])])?;
+        file.punch_hole(ByteRange { start: 0, end: BLOCK_LEN })
+    });
+    // Another start makes it anew; the file is tiny.
+    let _ = disk.unlink(&probe);
+    // A disk that is full or fails says nothing about holes.
+    !punched.is_err_and(|error| error.kind() == io::ErrorKind::Unsupported)
+}
+
 impl Shared {
     /// Whether a content of `len` bytes goes to a pack.
     pub(super) fn is_packed(&self, len: Option<u64>) -> bool {
@@ -150,8 +164,13 @@ impl Shared {
         if let Some(pack) = emptied {
             self.unlink_file(&self.layout.pack(pack));
         }
-        let file = self.pack_file(place.pack).map_err(|error| self.io_failed("open", self.layout.pack(place.pack), error))?;
-        Ok((place.id(), place.part(file)))
+        match self.pack_file(place.pack) {
+            Ok(file) => Ok((place.id(), place.part(file))),
+            Err(error) => {
+                self.packs.forget(place.pack);
+                Err(self.io_failed("open", self.layout.pack(place.pack), error))
+            }
+        }
     }
 
     /// Opens the bytes of `id`, over a pack that is open already if there is one.
@@ -205,11 +224,16 @@ impl Shared {
         }
     }
 
-    /// Without holes in this file system the room comes back with the whole pack.
+    /// Where that fails the room comes back with the whole pack, or at the next start.
     fn punch(&self, pack: u64, range: ByteRange) {
-        if let Err(error) = self.pack_file(pack).and_then(|file| file.punch_hole(range)) {
-            tracing::debug!(pack, %error, "no hole could be made");
-            self.metrics.errors.inc("punch");
+        match self.pack_file(pack).and_then(|file| file.punch_hole(range)) {
+            // The whole pack has gone meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                tracing::debug!(pack, %error, "no hole could be made");
+                self.metrics.errors.inc("punch");
+            }
+            Ok(()) => {}
         }
     }
 

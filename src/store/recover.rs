@@ -23,7 +23,7 @@ use crate::{
         layout::{Layout, blob_id, pack_number},
         memory::{Memory, index_cache_bytes},
         open::OpenBlobs,
-        packs::Packs,
+        packs::{self, Packs},
         place::file_number,
         pool::{Kind, Pool},
         room::Room,
@@ -46,7 +46,7 @@ pub async fn open(config: Config, disk: Arc<dyn Disk>, metrics: metrics::Store) 
     opened.await.unwrap_or(Err(Error::Closed))
 }
 
-fn open_now(config: Config, disk: Arc<dyn Disk>, metrics: metrics::Store, pool: Pool) -> Result<Store, Error> {
+fn open_now(mut config: Config, disk: Arc<dyn Disk>, metrics: metrics::Store, pool: Pool) -> Result<Store, Error> {
     let layout = Layout::new(&config.directory);
     let lock = layout.claim(&*disk)?;
     let (index, mut loaded) = open_index(&*disk, &layout, index_cache_bytes(config.memory))?;
@@ -60,6 +60,10 @@ fn open_now(config: Config, disk: Arc<dyn Disk>, metrics: metrics::Store, pool: 
     }
     let reserve = if reserved.is_ok() { IDS_RESERVED } else { 0 };
     let free = disk.free_space(layout.directory()).unwrap_or(0);
+    if config.pack_max > 0 && !packs::are_possible(&*disk, &layout) {
+        tracing::info!("files on this file system cannot have holes: small contents get files of their own");
+        config.pack_max = 0;
+    }
     let shared = Arc::new(Shared {
         pool,
         index,
