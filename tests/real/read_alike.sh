@@ -79,7 +79,7 @@ for name in "${!port[@]}"; do
 name = "$name"
 url = "http://127.0.0.1:${port[$name]}"
 door = "reverse"
-hosts = ["$name.test"]
+hosts = ["$(printf '%-7s' "$name" | tr ' ' x).test"]
 pass = ["/"]
 CONF
 done
