@@ -1,6 +1,6 @@
 //! Interim responses (1xx): handed on to whom they concern, in order, and never instead of the answer.
 
-use crate::support::{Answer, Client, Content, Gate, Head, Origin, Proxy, Resource, Step, eventually, proxy, within};
+use crate::support::{Answer, Client, Content, Gate, Head, MIB, Origin, Proxy, Resource, Step, eventually, proxy, within};
 
 const HINTS: &str = "HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n";
 
@@ -118,6 +118,26 @@ async fn answers_to_pipelined_requests_keep_their_own_hints() {
         let hints = any_head(&mut client).await;
         assert_eq!((code(&hints), hints.field("link")), ("103", Some(&*format!("<{path}>"))));
         assert_eq!(client.reply("DELETE").await.text(), path.repeat(20_000));
+    }
+}
+
+#[tokio::test]
+async fn hints_never_get_into_the_content_before_them() {
+    let (origin, weir) = scene().await;
+    let content = Content::new("a", 5 * MIB);
+    origin.serve("/a", Resource::new(&content));
+    origin.answer("/page", move |_| Answer::text("200 OK", "page").first(text(HINTS)));
+    assert!(weir.download("x.branch", "/a", &[], &content).await.is_all_of(&content));
+    weir.settled().await;
+    let mut client = weir.client().await;
+    let pair = "GET /a HTTP/1.1\r\nHost: x.branch\r\n\r\nDELETE /page HTTP/1.1\r\nHost: x.branch\r\n\r\n";
+    client.send(pair.repeat(3)).await;
+    for _ in 0..3 {
+        let head = any_head(&mut client).await;
+        let got = client.check(head, &content).await;
+        assert!(got.is_all_of(&content), "{got:?}");
+        assert_eq!(code(&any_head(&mut client).await), "103");
+        assert_eq!(client.reply("DELETE").await.text(), "page");
     }
 }
 
