@@ -20,9 +20,10 @@ pub fn serve(config: Config, sources: Sources, reopen: impl Fn()) -> Result<(), 
     runtime.block_on(async {
         let drain = config.drain;
         let app = App::start(config, sources).await?;
+        // Who hears that weir listens may send a signal, and unheard it would be the end.
+        let mut signals = Signals::new()?;
         app.announce();
         tell(State::Ready);
-        let mut signals = Signals::new()?;
         obey(&app, &mut signals, reopen).await;
         tell(State::Stopping);
         tracing::info!("draining: running requests have {drain:?}, or until the next SIGTERM or SIGINT");
