@@ -38,6 +38,14 @@ def version(command):
 
 
 def weir():
-    root = Path(__file__).parent
+    binary = Path(os.environ["WEIR"])
+    return f"{version([binary, '--version'])} ({revision(binary)})"
+
+
+def revision(binary):
+    """Of the tree that the binary is from, when it is this one."""
+    root = Path(__file__).parents[2]
+    if binary != root / "target" / "release" / "weir":
+        return "a binary of another tree"
     done = subprocess.run(["git", "-C", root, "describe", "--always", "--dirty", "--abbrev=9"], capture_output=True, text=True)
-    return f"{version([os.environ['WEIR'], '--version'])} ({done.stdout.strip() or 'no revision'})"
+    return done.stdout.strip() or "no revision"
