@@ -129,7 +129,8 @@ async fn a_restart_under_load_on_a_handed_socket_refuses_nobody() {
                 client.ask("GET", "/a", &[("Host", "cdn.test")]).await;
                 // Closed without an answer: it was accepted in the moment of the signal, and the client tries again.
                 let Some(head) = client.head().await else { continue };
-                assert!(client.check(head, &content).await.is_all_of(&content));
+                let got = client.check(head, &content).await;
+                assert!(got.is_all_of(&content), "{got:?}");
                 served.fetch_add(1, Ordering::Relaxed);
             }
         });
