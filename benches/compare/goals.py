@@ -10,6 +10,24 @@ US = "weir"
 DIRECT = "direct"
 
 
+#: How a figure is called in a goal; the plain rate of a row needs no name.
+NAMES = {
+    "rate": "",
+    "bytes_per_second": "",
+    "cpu_us_per_request": "CPU for a request",
+    "undisturbed_share": "share of the undisturbed rate",
+    "memory_growth": "growth of its own memory",
+    "memory": "its own memory",
+    "memory_per_object": "memory for an object",
+    "pieces_per_second": "cold ranges",
+    "origin_share": "bytes from the origin, by the size",
+    "first_byte_p99": "first byte, p99",
+    "after_term": "first hit after a restart by SIGTERM",
+    "after_kill": "first hit after SIGKILL and a start",
+    "lost": "objects lost that were stored a second before SIGKILL",
+}
+
+
 @dataclass(frozen=True)
 class Reached:
     """A value, how it reads, and whether it is enough; no value when nothing could be compared."""
@@ -28,8 +46,7 @@ class Ratio:
     to: str | None = None
 
     def __str__(self):
-        what = {"rate": "", "bytes_per_second": ""}.get(self.figure, f" in {self.figure.replace('_', ' ')}")
-        return f"≥ {self.bound:g} × {self.to or 'the best'}{what}"
+        return f"{NAMES[self.figure]} ≥ {self.bound:g} × {self.to or 'the best'}".strip()
 
     def reckon(self, samples):
         ratios = {name: pairs(samples, name, self.figure) for name in samples if name == self.to or (not self.to and name not in (US, DIRECT))}
@@ -53,7 +70,7 @@ class Bound:
     scale: float = 1
 
     def __str__(self):
-        return f"{self.figure.replace('_', ' ')} {'≥' if self.least else '≤'} {self.bound:g}{self.unit}"
+        return f"{NAMES[self.figure]} {'≥' if self.least else '≤'} {self.bound:g}{self.unit}"
 
     def reckon(self, samples):
         values = [each[self.figure] * self.scale for each in samples.get(US, {}).values() if self.figure in each]
