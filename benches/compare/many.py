@@ -22,8 +22,8 @@ class Many(Case):
     shows = ("rate", "p50", "p99", "cpu_us_per_request", "memory_per_object", "fills_per_second", "after_term", "after_kill", "lost")
     small = True
     CHECKED = 50
-    #: Objects that are stored a second before the kill.
-    LATE = 200
+    #: Objects that are stored a second before the kill, and older ones that are asked for after it.
+    LATE, OLDER = 200, 2000
 
     def __init__(self, key, title, count, goals, servers, turns=5):
         self.key, self.title, self.count, self.goals, self.servers, self.turns = key, title, count, goals, servers, turns
@@ -70,7 +70,7 @@ class Many(Case):
         time.sleep(1)
         figures["after_kill"] = restarted(server, signal.SIGKILL, first_hit)
         mark = shop.origin.mark()
-        self.fill(shop, server, count=self.count + self.LATE)
+        self.fill(shop, server, first=self.count - self.OLDER, count=self.OLDER + self.LATE)
         return figures | {"lost": shop.origin.taken(mark)[0]}
 
 

@@ -129,7 +129,7 @@ SHOWN = {
     "fills_per_second": ("misses/s", lambda value: f"{value:,.0f}"),
     "after_term": ("first hit after SIGTERM, s", lambda value: f"{value:.2f}"),
     "after_kill": ("after SIGKILL, s", lambda value: f"{value:.2f}"),
-    "lost": ("lost objects", lambda value: f"{value:,.0f}"),
+    "lost": ("objects lost by SIGKILL", lambda value: f"{value:,.0f}"),
 }
 TITLES = {name: title for name, (title, _) in SHOWN.items()}
 WRITTEN = {name: write for name, (_, write) in SHOWN.items()}

@@ -174,7 +174,7 @@ http {{
     tcp_nodelay on;
     keepalive_requests 100000000;
     keepalive_timeout 300;
-    open_file_cache max=20000 inactive=10m;
+    open_file_cache max=6000 inactive=10m;
     open_file_cache_valid 10m;
     ssl_certificate {place.certificate};
     ssl_certificate_key {place.key};
