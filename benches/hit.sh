@@ -40,5 +40,17 @@ each() {
 each instructions 'Collected : \K[0-9]+' callgrind
 each allocations 'Total: +[0-9,]+ bytes in \K[0-9,]+' dhat
 each "bytes of them" 'Total: +\K[0-9,]+' dhat
+
+# functions HITS: "count function" of one run, summed over the files it was inlined from.
+functions() {
+    # It complains about lines that have no counts.
+    callgrind_annotate --threshold=100 --show-percs=no "$work/callgrind.out.$1" 2>/dev/null |
+        sed -nE 's/^ *([0-9,]+) +[^: ]*:(.*)/\1 \2/p' | sed -E 's/ \[[^]]*\]$//' |
+        awk '{ count = $1; gsub(",", "", count); $1 = ""; sum[$0] += count } END { for (name in sum) print sum[name] name }'
+}
+
 echo
-callgrind_annotate --threshold=100 "$work/callgrind.out.$many" | sed -n '/^Ir/,$p' | cut -c1-180 | head -n "$lines"
+echo "instructions per hit, by function:"
+awk -v hits=$((many - few)) 'NR == FNR { count = $1; $1 = ""; before[$0] = count; next }
+    { count = $1; $1 = ""; printf "%9.1f %s\n", (count - before[$0]) / hits, $0 }' <(functions $few) <(functions $many) |
+    sort -rn | cut -c1-150 | head -n "$lines"
