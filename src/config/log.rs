@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter, fmt::MakeWriter};
 
 use crate::{
     config::{problem::At, read::Section},
@@ -55,9 +55,14 @@ pub(super) fn read(section: Section<'_>, log: &mut Log) {
 }
 
 fn check_level(section: &Section<'_>, level: &At<String>) {
-    if let Err(error) = EnvFilter::builder().parse(&level.value) {
-        section.complain(&level.place, error.to_string(), "write error, warn, info, debug or trace, or weir::part=level");
-    }
+    // A word alone would be taken for the name of a part, and a mistyped level would silence everything else.
+    let mistyped = level.value.split(',').map(str::trim).find(|word| !word.contains('=') && word.parse::<LevelFilter>().is_err());
+    let problem = match (mistyped, EnvFilter::builder().parse(&level.value)) {
+        (Some(word), _) => format!("{word:?} is no level"),
+        (None, Err(error)) => error.to_string(),
+        (None, Ok(_)) => return,
+    };
+    section.complain(&level.place, problem, "write error, warn, info, debug or trace, or weir::part=level");
 }
 
 /// What `tracing` writes to; keeps nothing but the file.

@@ -53,6 +53,7 @@ const PROBLEMS: &[(&str, &[(&str, &str)])] = &[
     ("[resolver]\nservers = ['ns.example']\n", &[("2:12", "is no address")]),
     ("[fill]\nsegment = '1 kB'\nfinish_percent = 101\n", &[("2:11", "at least one piece"), ("3:18", "at most 100")]),
     ("[log]\nformat = 'xml'\nlevel = 'weir=loud'\n", &[("2:10", "no format"), ("3:9", "write error, warn")]),
+    ("[log]\nlevel = 'infoo'\n", &[("2:9", "\"infoo\" is no level")]),
     ("[limits]\nfields = 0\nhttp2_streams = 0\nranges = 0\nfills = 0\nfills_per_client = 0\nupstream_connections = 0\nupstream_pass_connections = 0\n",
      &[("2:10", "limits.fields: with 0 nothing would work; write at least 1"), ("3:17", "write at least 1"), ("4:10", "write at least 1"),
        ("5:9", "write at least 1"), ("6:20", "write at least 1"), ("7:24", "write at least 1"), ("8:29", "write at least 1")]),
