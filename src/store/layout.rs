@@ -25,8 +25,10 @@ pub(super) struct Layout {
     directory: PathBuf,
 }
 
-/// What `VERSION` holds.
-const VERSION: &str = "weir store 1\n";
+/// What `VERSION` holds. Since 2, small contents share files.
+const VERSION: &str = "weir store 2\n";
+/// Read and written as the present one: it only lacks what is new.
+const FORMER_VERSION: &str = "weir store 1\n";
 
 /// The volume that blobs go to. More can be added under the same ids.
 const VOLUME: u16 = 0;
@@ -124,6 +126,9 @@ impl Layout {
             if named("VERSION") { self.read_version(disk).map_err(|error| self.io("read", error))? } else { String::new() };
         if text == VERSION {
             return Ok(());
+        }
+        if text == FORMER_VERSION {
+            return self.write_version(disk).map_err(|error| self.io("write", error));
         }
         // A crash in the first start leaves part of the text, and nothing else: the version is durable before anything is made.
         if !has_store && VERSION.starts_with(&text) {

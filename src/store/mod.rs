@@ -299,9 +299,13 @@ impl Store {
         self.shared.pin(id, pinned)
     }
 
-    /// Forgets stored responses on an operator's word; with `dry_run` only counts.
+    /// Forgets stored responses on an operator's word; with `dry_run` only counts. What is said to be removed stays so after a kill.
     pub async fn purge(&self, what: Purge, dry_run: bool) -> Result<Purged, Error> {
-        self.run(Kind::Background, move |store| store.purge(&what, dry_run)).await
+        let purged = self.run(Kind::Background, move |store| store.purge(&what, dry_run)).await?;
+        if !dry_run {
+            self.flush().await?;
+        }
+        Ok(purged)
     }
 
     /// At most `count` (bounded by 1,000) stored responses after `page` as of the last commit, in the order of their key hashes, and where the
@@ -312,6 +316,11 @@ impl Store {
 
     pub fn stats(&self) -> Stats {
         self.shared.stats()
+    }
+
+    /// Whether new content is likely to be taken; it may still be refused.
+    pub fn takes_content(&self) -> bool {
+        self.shared.room.state() == State::Working
     }
 
     /// The part of [`Config::memory`] that is left to what users of the store derive from stored responses, in bytes.

@@ -136,6 +136,17 @@ async fn a_purge_counts_first_and_then_does_what_it_counted() {
 }
 
 #[tokio::test]
+async fn what_was_purged_stays_so_after_a_power_cut() {
+    let disk = SimDisk::new(8);
+    let store = start(&disk).await;
+    drop(put(&store, "/a", &content(1, 1_000)).await);
+    store.flush().await.unwrap();
+    store.purge(Purge::Key(key("/a").hash()), false).await.unwrap();
+    let after = start(&disk.crash()).await;
+    assert_eq!(after.stats().objects, 0);
+}
+
+#[tokio::test]
 async fn all_responses_are_listed_page_by_page() {
     let store = start(&SimDisk::new(7)).await;
     for number in 0..25 {
