@@ -47,8 +47,9 @@ pub(super) fn first(want: &Wanted, stored: Option<&Known>, range: AskedRange) ->
 
 /// The range to ask for first: what the client asks for, in a bounded portion where more requests can bring the rest.
 ///
-/// A bounded first portion means that no body has to be cut when the content turns out to be worth parallel requests.
-pub(super) fn range(want: &Wanted, segment_len: u64) -> AskedRange {
+/// A bounded first portion means that no body has to be cut when the content turns out to be worth parallel requests. `stores` says whether the
+/// store takes content now: if not, a portion of our choosing could only be thrown away, and the client's own request is sent.
+pub(super) fn range(want: &Wanted, segment_len: u64, stores: bool) -> AskedRange {
     if want.method == Method::HEAD {
         return AskedRange::No;
     }
@@ -56,6 +57,12 @@ pub(super) fn range(want: &Wanted, segment_len: u64) -> AskedRange {
     let asked = RangeSet::of(&want.fields, want.lines);
     // Under `If-Range` the client may get the whole content instead: a part that only it could use would be wrong then.
     let own = want.fields.contains_key(header::IF_RANGE);
+    if !stores {
+        return match asked {
+            Some(RangeSet::One(spec)) if !own => AskedRange::Client(spec),
+            _ => AskedRange::No,
+        };
+    }
     match asked {
         None | Some(RangeSet::Excessive) if want.ranged => AskedRange::Own(portion(0)),
         None | Some(RangeSet::Excessive) => AskedRange::No,

@@ -116,7 +116,7 @@ async fn ask_upstream(hub: &Arc<Hub>, want: &Arc<Wanted>, stored: Option<&Stored
         }
     })?);
     let config = hub.config();
-    let mut range = ask::range(want, config.segment_len);
+    let mut range = ask::range(want, config.segment_len, hub.store.takes_content());
     let is_barred = hub.mismatches.bars(want.key.hash());
     loop {
         let first = ask::first(want, stored.map(|stored| &*stored.known), range);

@@ -149,6 +149,10 @@ async fn on_a_simulated_disk_that_fills_up_downloads_go_on_and_the_cache_recover
         }
     }
     assert!(degraded().await, "a metric says so");
+    let (path, content) = &contents[3];
+    let asked = origin.requests(path);
+    download(path, content).await;
+    assert_eq!(origin.requests(path), asked + 1, "nothing is asked for that could only be thrown away");
     let said = || String::from_utf8_lossy(&SAID.lock().unwrap()).into_owned();
     assert!(said().contains("the store is full") || said().contains("the store cannot write"), "the log says so: {}", said());
 
