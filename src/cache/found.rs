@@ -23,6 +23,8 @@ use crate::{
 #[derive(Clone)]
 pub struct Found {
     known: Arc<Known>,
+    /// What the request that caused it gets instead: fields that are nobody else's.
+    own: Option<Arc<Known>>,
     bytes: Place,
     client: IpAddr,
     pub status: CacheStatus,
@@ -38,7 +40,7 @@ enum Place {
 
 impl Found {
     pub(super) fn new(known: Arc<Known>, content: Arc<Content>, client: IpAddr, status: CacheStatus) -> Self {
-        Self { known, bytes: Place::Content(content), client, status }
+        Self { known, own: None, bytes: Place::Content(content), client, status }
     }
 
     /// The stored response `known` for `want`; `None` when it is incomplete and nothing can complete it.
@@ -55,7 +57,7 @@ impl Found {
     pub(super) fn open_now(hub: &Arc<Hub>, known: &Arc<Known>, want: &Arc<Wanted>, status: &CacheStatus) -> Option<Self> {
         let (known, client, status) = (known.clone(), want.client, status.clone());
         if let Some(bytes) = hub.store.small(&known.object) {
-            return Some(Self { known, bytes: Place::Memory(bytes), client, status });
+            return Some(Self { known, own: None, bytes: Place::Memory(bytes), client, status });
         }
         let id = known.object.meta.blob;
         if let Some(content) = hub.arriving(id) {
@@ -83,11 +85,21 @@ impl Found {
         self.known.object.meta.key == want.key && vary::matches(&self.known.variant(), want.presented())
     }
 
-    /// The same for a request that joined the one that asked.
-    pub(super) fn joined(mut self, want: &Wanted) -> Self {
-        self.client = want.client;
-        self.status = CacheStatus { ttl: self.status.ttl, ..CacheStatus::new(How::Collapsed) };
-        self
+    /// The same with the fields that only the request that caused it gets.
+    pub(super) fn owned(self, own: Option<Arc<Known>>) -> Self {
+        Self { own, ..self }
+    }
+
+    /// The same as everybody else gets it.
+    pub(super) fn shared(self) -> Self {
+        Self { own: None, ..self }
+    }
+
+    /// The same for a request that joined the one that asked; `how` it would have gone upstream itself.
+    pub(super) fn joined(self, want: &Wanted, how: How) -> Self {
+        let collapsed = if how == How::Replaced { How::CollapsedStale } else { How::Collapsed };
+        let status = CacheStatus { ttl: self.status.ttl, ..CacheStatus::new(collapsed) };
+        Self { client: want.client, status, ..self.shared() }
     }
 
     pub fn known(&self) -> &Arc<Known> {
@@ -95,16 +107,16 @@ impl Found {
     }
 
     pub fn facts(&self) -> &Facts {
-        &self.known.facts
+        &self.own.as_ref().unwrap_or(&self.known).facts
     }
 
     pub fn code(&self) -> StatusCode {
         self.known.object.meta.status
     }
 
-    /// The stored end-to-end fields.
+    /// The end-to-end fields: those stored, or those for the request that caused it.
     pub fn fields(&self) -> &HeaderMap {
-        &self.known.object.meta.fields
+        &self.own.as_ref().unwrap_or(&self.known).object.meta.fields
     }
 
     /// Length of the whole content in bytes, once known.

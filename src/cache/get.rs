@@ -80,7 +80,7 @@ async fn ask_or_join(hub: &Arc<Hub>, want: &Arc<Wanted>, request: &RequestDirect
                 Boarding::Join(flight) => {
                     hub.metrics.collapsed.inc();
                     match flight::landing(flight).await {
-                        Landed::Found(found) if found.fits(want) => return Ok(Answer::Found(found.joined(want))),
+                        Landed::Found(found) if found.fits(want) => return Ok(Answer::Found(found.joined(want, how))),
                         // Another variant, as it turned out: those who want ours fly together.
                         Landed::Found(found) if flown == want.key.hash() => flown = variant(want, found.fields()),
                         Landed::Refused(code) => match stored {
@@ -106,7 +106,7 @@ async fn ask_or_join(hub: &Arc<Hub>, want: &Arc<Wanted>, request: &RequestDirect
             leader => leader,
         };
         return match send::send(hub, want, stored.as_ref().map(Stale::stored), how, leader).await {
-            Ok(Outcome::Found(found)) => Ok(Answer::Found(found)),
+            Ok(Outcome::Found(found) | Outcome::Own(found)) => Ok(Answer::Found(found)),
             Ok(Outcome::Relayed(relayed)) => Ok(relayed_or_stale(stored, relayed, how)),
             Err(error) => stale_or(stored, error),
         };

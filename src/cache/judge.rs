@@ -80,6 +80,8 @@ impl Why {
 #[derive(Debug)]
 pub(super) struct Storable {
     pub meta: ObjectMeta,
+    /// Fields that are not stored, but go to the one who asked (RFC 9111 §5.2.2.7).
+    pub personal: HeaderMap,
     pub start: u64,
     /// Where the body ends; `None` while nobody knows.
     pub end: Option<u64>,
@@ -190,7 +192,7 @@ fn whole(want: &Wanted, arrived: &Arrived<'_>, object_max: u64) -> Judgement {
     if len.is_some_and(|len| len > object_max) {
         return Judgement::Relay(Why::TooLarge);
     }
-    Judgement::Store(Box::new(Storable { meta: meta(want, arrived, len), start: 0, end: len }))
+    store(want, arrived, len, 0, len)
 }
 
 /// RFC 9111 §3.3, §3.4: a part is stored under a total length and a strong validator, and only if it is the part asked for.
@@ -211,7 +213,7 @@ fn part(want: &Wanted, asked: AskedRange, arrived: &Arrived<'_>, part: ContentRa
     if len > object_max {
         return refused(Why::TooLarge);
     }
-    Judgement::Store(Box::new(Storable { meta: meta(want, arrived, Some(len)), start: range.start, end: Some(range.end) }))
+    store(want, arrived, Some(len), range.start, Some(range.end))
 }
 
 /// Whether `range` of `len` bytes is an answer to the range asked for. A server may send less than asked for, never from elsewhere.
@@ -220,14 +222,17 @@ fn answers(asked: AskedRange, range: ByteRange, len: u64) -> bool {
     spec.resolve(len).is_some_and(|wanted| range.start == wanted.start && range.end <= wanted.end)
 }
 
-fn meta(want: &Wanted, arrived: &Arrived<'_>, len: Option<u64>) -> ObjectMeta {
+fn store(want: &Wanted, arrived: &Arrived<'_>, len: Option<u64>, start: u64, end: Option<u64>) -> Judgement {
     let mut stored = arrived.fields.clone();
-    fields::prepare_stored(&mut stored, &ResponseDirectives::of(arrived.fields, want.policy.targeted));
+    let mut personal = fields::prepare_stored(&mut stored, &ResponseDirectives::of(arrived.fields, want.policy.targeted));
     if arrived.status == StatusCode::PARTIAL_CONTENT {
         stored.remove(header::CONTENT_RANGE);
     }
     stored.remove(header::CONTENT_LENGTH);
-    ObjectMeta {
+    // These tell of this message, whoever may know.
+    personal.remove(header::CONTENT_RANGE);
+    personal.remove(header::CONTENT_LENGTH);
+    let meta = ObjectMeta {
         key: want.key.clone(),
         selecting: vary::selecting(arrived.fields, want.presented()),
         // A part is stored as what it is part of (RFC 9111 §3.3).
@@ -242,7 +247,8 @@ fn meta(want: &Wanted, arrived: &Arrived<'_>, len: Option<u64>) -> ObjectMeta {
         declared: want.declared,
         trust: Trust::Transport,
         invalidated: false,
-    }
+    };
+    Judgement::Store(Box::new(Storable { meta, personal, start, end }))
 }
 
 /// Whether a response is a web page where a file is wanted.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use moka::sync::Cache as Memory;
 
 use crate::{
-    object::{Object, ObjectId},
+    object::{Object, ObjectId, ObjectMeta},
     semantics::{Facts, Policy, vary::Variant},
 };
 
@@ -35,6 +35,11 @@ impl Known {
         let mut facts = Facts::of(meta.status, &meta.fields, meta.request_time, meta.response_time, policy);
         facts.invalidated = meta.invalidated;
         Arc::new(Self { object, facts })
+    }
+
+    /// The same with other metadata, for one request: it is stored nowhere.
+    pub(super) fn with(&self, meta: ObjectMeta, policy: &Policy) -> Arc<Self> {
+        Self::of(Arc::new(Object { id: self.object.id, revision: self.object.revision, meta }), policy)
     }
 }
 

@@ -4,6 +4,7 @@
 //! select from, or a response that is only relayed. It never builds a response: that is `proxy`'s.
 
 mod ask;
+mod asking;
 mod binding;
 mod body;
 mod bounds;
@@ -33,6 +34,9 @@ use arc_swap::ArcSwap;
 use http::{HeaderMap, Method, Response, Uri, Version};
 use tokio::sync::watch;
 
+use self::{
+    asking::Asking, bounds::Bounds, content::Content, flight::Flights, gain::Gains, known::KnownCache, verify::Mismatches,
+};
 pub use self::{
     body::Body,
     error::Error,
@@ -40,7 +44,6 @@ pub use self::{
     known::Known,
     status::{CacheStatus, How},
 };
-use self::{bounds::Bounds, content::Content, flight::Flights, gain::Gains, known::KnownCache, verify::Mismatches};
 use crate::{
     digest::Digest,
     key::CacheKey,
@@ -101,6 +104,8 @@ pub struct Wanted {
     pub method: Method,
     /// The client's own fields: directives, selecting fields, range.
     pub fields: HeaderMap,
+    /// Those of them that go to the origin, where `Connection` keeps some back; `None`: all.
+    pub end_to_end: Option<HeaderMap>,
     pub forward: Forward,
     pub policy: Policy,
     /// The policy once the content matched its declared digest.
@@ -130,7 +135,7 @@ impl Wanted {
     /// The fields that the origin chooses a variant by (RFC 9111 §4.1): the client's, if any of them go there.
     fn presented(&self) -> &HeaderMap {
         static NOBODY: LazyLock<HeaderMap> = LazyLock::new(fields::anonymous_request);
-        if self.forward.anonymous { &NOBODY } else { &self.fields }
+        if self.forward.anonymous { &NOBODY } else { self.end_to_end.as_ref().unwrap_or(&self.fields) }
     }
 
     /// Host and path, without the query and its secrets.
@@ -184,6 +189,7 @@ pub(crate) struct Hub {
     pub(self) metrics: metrics::Cache,
     config: ArcSwap<Config>,
     flights: Arc<Flights>,
+    pub(self) asking: Arc<Asking>,
     pub(self) bounds: Arc<Bounds>,
     gains: Gains,
     known: KnownCache,
@@ -204,6 +210,7 @@ impl Cache {
             metrics,
             config: ArcSwap::from_pointee(config),
             flights: Arc::default(),
+            asking: Arc::default(),
             bounds,
             gains,
             known,
@@ -236,8 +243,10 @@ impl Cache {
         update::keep(&self.0, want, posted).await
     }
 
-    /// RFC 9111 §4.4: an unsafe request succeeded, so what is stored under `key` must be validated before it is used again.
+    /// RFC 9111 §4.4: an unsafe request succeeded, so what is stored under `key`, or was asked for before, must be validated before it
+    /// is used again.
     pub async fn invalidate(&self, key: &CacheKey) {
+        self.0.asking.outdate(key.hash());
         let Ok(objects) = self.0.store.lookup(key.hash()).await else { return };
         for object in objects.iter() {
             self.0.amend(object, |meta| meta.invalidated = true).await;

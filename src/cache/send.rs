@@ -13,6 +13,7 @@ use tokio::{sync::oneshot, time::timeout};
 
 use super::{
     CacheStatus, Error, Found, How, Hub, Known, Wanted, ask,
+    asking::Asked,
     bounds::Place,
     content::Content,
     fill::{self, Started},
@@ -46,6 +47,8 @@ pub(super) struct Relayed {
 
 pub(super) enum Outcome {
     Found(Found),
+    /// A stored response with fields for the client that caused it alone.
+    Own(Found),
     Relayed(Relayed),
 }
 
@@ -88,16 +91,24 @@ async fn ask_and_land(
     how: How,
     leader: Option<Leader>,
 ) -> Result<Outcome, Error> {
-    let outcome = ask_upstream(hub, want, stored.as_ref(), how).await;
+    let asked = hub.asking.begin(want.key.hash());
+    let outcome = ask_upstream(hub, want, stored.as_ref(), how, &asked).await;
     if let (Ok(Outcome::Relayed(relayed)), Some(stored)) = (&outcome, &stored)
         && want.method == Method::GET
         && invalidation::is_superseded(want.presented(), relayed.response.status())
     {
         hub.amend(&stored.known.object, |meta| meta.invalidated = true).await;
     }
+    let is_outdated = asked.is_outdated();
+    if is_outdated {
+        outdate(hub, &outcome, stored.as_ref()).await;
+    }
     if let Some(leader) = leader {
         leader.land(match &outcome {
-            Ok(Outcome::Found(found)) => Landed::Found(found.clone()),
+            // Some of those aboard may have come after the change.
+            Ok(_) if is_outdated => Landed::NotShared { lone: false },
+            Ok(Outcome::Found(found)) => Landed::Found(found.clone().shared()),
+            Ok(Outcome::Own(_)) => Landed::NotShared { lone: true },
             Ok(Outcome::Relayed(relayed)) => match relayed.response.status() {
                 code if code.is_server_error() => Landed::Refused(code),
                 code => Landed::NotShared { lone: !code.is_client_error() },
@@ -108,8 +119,24 @@ async fn ask_and_land(
     outcome
 }
 
+/// What was stored or confirmed by an answer older than a change at the origin must be validated before it is used (RFC 9111 §4.4).
+async fn outdate(hub: &Hub, outcome: &Result<Outcome, Error>, stored: Option<&Stored>) {
+    if let Ok(Outcome::Found(found)) = outcome {
+        hub.amend(&found.known().object, |meta| meta.invalidated = true).await;
+    }
+    if let Some(stored) = stored {
+        hub.amend(&stored.known.object, |meta| meta.invalidated = true).await;
+    }
+}
+
 /// The first request of a fill, and what is made of its answer.
-async fn ask_upstream(hub: &Arc<Hub>, want: &Arc<Wanted>, stored: Option<&Stored>, how: How) -> Result<Outcome, Error> {
+async fn ask_upstream(
+    hub: &Arc<Hub>,
+    want: &Arc<Wanted>,
+    stored: Option<&Stored>,
+    how: How,
+    asked: &Asked,
+) -> Result<Outcome, Error> {
     let place = Arc::new(hub.bounds.enter(Some(want.client)).await.inspect_err(|error| {
         if let Error::Busy { bound } = error {
             hub.metrics.fills_refused.inc(bound);
@@ -143,7 +170,7 @@ async fn ask_upstream(hub: &Arc<Hub>, want: &Arc<Wanted>, stored: Option<&Stored
             Judgement::Confirmed => {
                 let stored = stored.ok_or(Error::Unresumable)?;
                 let how = if how == How::Request { How::RevalidatedOnDemand } else { How::Revalidated };
-                Ok(Outcome::Found(update::confirmed(hub, want, &stored.known, &response, times, how).await?))
+                update::confirmed(hub, want, &stored.known, &response, times, how, asked).await
             }
             Judgement::AskWhole if range != AskedRange::No => {
                 range = AskedRange::No;
@@ -166,12 +193,13 @@ async fn ask_upstream(hub: &Arc<Hub>, want: &Arc<Wanted>, stored: Option<&Stored
                 continue;
             }
             Judgement::Store(_) if is_barred => relay(response, Why::Mismatch),
-            Judgement::Store(storable) => match room(hub, want, &storable).await {
+            Judgement::Store(mut storable) => match room(hub, want, &storable).await {
                 Some(blob) => {
                     let mut response = response;
                     // What is stored is replaced only by something that has begun well: until then it may still be needed.
                     let begun = if stored.is_some() { begin(response.body_mut()).await? } else { VecDeque::new() };
                     let fetched = Fetched { response, source, upstream, moved };
+                    storable.meta.invalidated = asked.is_outdated();
                     let mut found = install(hub, want, *storable, blob, fetched, begun, place);
                     let ttl = Some(ttl_secs(want, found.known(), times.response));
                     found.status = CacheStatus { fwd_status: Some(code), stored: true, ttl, ..CacheStatus::new(how) };
@@ -222,10 +250,11 @@ pub(super) fn install(
     begun: VecDeque<Bytes>,
     place: Arc<Place>,
 ) -> Found {
-    let Storable { mut meta, start, end } = storable;
+    let Storable { mut meta, personal, start, end } = storable;
     meta.blob = blob.id();
     let object = hub.store.insert(meta);
     let known = hub.known.of(&object, &want.policy);
+    let own = (!personal.is_empty()).then(|| known.with(update::with_fields(object.meta.clone(), personal), &want.policy));
     let content = hub.meet(Content::new(hub.clone(), blob, &object, want));
     content.moved(fetched.moved.clone());
     if end == Some(start) {
@@ -234,7 +263,7 @@ pub(super) fn install(
         let run = content.adopt(start, end);
         fill::spawn(content.clone(), run, start, Some(Started { fetched, begun, place, end }));
     }
-    Found::new(known, content, want.client, CacheStatus::new(How::UriMiss))
+    Found::new(known, content, want.client, CacheStatus::new(How::UriMiss)).owned(own)
 }
 
 /// For `ttl` of Cache-Status: how long a response is fresh for requests that demand nothing.

@@ -38,6 +38,8 @@ pub enum How {
     RevalidatedOnDemand,
     /// Joined what another request had started (`collapsed`).
     Collapsed,
+    /// The same where what is stored is stale (`fwd=stale; collapsed`).
+    CollapsedStale,
     /// Part of it had to be fetched (`fwd=partial`).
     Partial,
     /// Nothing is stored under the key (`fwd=uri-miss`).
@@ -63,13 +65,22 @@ impl CacheStatus {
         Self { how, fwd_status: None, key: None, ttl: None, stored: false, detail: None }
     }
 
+    /// Whether the response was received or confirmed for this very request (RFC 9111 §5.2.2.4).
+    pub fn is_first_use(&self) -> bool {
+        match self.how {
+            How::Hit | How::Stale | How::StaleOnError | How::Collapsed | How::CollapsedStale | How::Partial | How::Own => false,
+            How::Revalidated | How::RevalidatedOnDemand | How::UriMiss | How::VaryMiss | How::Miss | How::Replaced => true,
+            How::Request | How::Method | How::Bypass => true,
+        }
+    }
+
     /// The word for metrics and the access log.
     pub fn verdict(&self) -> Verdict {
         match self.how {
             How::Hit => Verdict::Hit,
             How::Stale | How::StaleOnError => Verdict::Stale,
             How::Revalidated | How::RevalidatedOnDemand => Verdict::Revalidated,
-            How::Collapsed => Verdict::Collapsed,
+            How::Collapsed | How::CollapsedStale => Verdict::Collapsed,
             How::Partial => Verdict::Partial,
             How::UriMiss | How::VaryMiss | How::Miss | How::Replaced | How::Request => Verdict::Miss,
             How::Method | How::Bypass => Verdict::Bypass,
@@ -85,6 +96,7 @@ impl fmt::Display for CacheStatus {
             How::Hit | How::Stale => "; hit",
             How::Revalidated | How::Replaced | How::StaleOnError => "; fwd=stale",
             How::Collapsed => "; fwd=uri-miss; collapsed",
+            How::CollapsedStale => "; fwd=stale; collapsed",
             How::Partial => "; fwd=partial",
             How::UriMiss => "; fwd=uri-miss",
             How::VaryMiss => "; fwd=vary-miss",

@@ -10,12 +10,14 @@ use http::{HeaderMap, Response};
 
 use super::{
     CacheStatus, Error, Found, How, Hub, Known, Posted, Wanted,
+    asking::Asked,
     judge::{self, Arrived, Judgement},
-    send::{Stored, install, room, ttl_secs},
+    send::{Outcome, Stored, install, room, ttl_secs},
 };
 use crate::{
     object::{Object, ObjectMeta},
     semantics::{
+        NotStorable,
         fields::{self, HeadUpdate},
         storable,
         validator::Validator,
@@ -31,7 +33,8 @@ pub(super) struct Times {
 }
 
 /// RFC 9111 §4.3.4: the stored response is confirmed; its fields and times are updated, and those of every other response under
-/// the key that has the same strong validator.
+/// the key that has the same strong validator. Where the 304 may not be stored, the stored response stays as it is, and only the one
+/// who asked sees the fields of the 304.
 pub(super) async fn confirmed(
     hub: &Arc<Hub>,
     want: &Arc<Wanted>,
@@ -39,16 +42,50 @@ pub(super) async fn confirmed(
     response: &Response<upstream::Body>,
     times: Times,
     how: How,
-) -> Result<Found, Error> {
-    let freshened = hub.amend(&known.object, |meta| freshen(meta, &known.object, want, response.headers(), times)).await;
-    for other in same_validator(hub, want, known).await {
-        hub.amend(&other, |meta| freshen(meta, &other, want, response.headers(), times)).await;
+    asked: &Asked,
+) -> Result<Outcome, Error> {
+    let received = response.headers();
+    let freshened = hub.amend(&known.object, |meta| freshen(meta, &known.object, want, received, times)).await;
+    // What was invalidated while the 304 was on its way must not become fresh by it.
+    if !asked.is_outdated() {
+        for other in same_validator(hub, want, known).await {
+            hub.amend(&other, |meta| freshen(meta, &other, want, received, times)).await;
+        }
     }
+    let Updated { meta, personal, verdict } = updated(&known.object.meta, want, received, times);
     let known = freshened.map_or_else(|| known.clone(), |object| hub.known.of(&object, &want.policy));
-    let ttl = Some(ttl_secs(want, &known, times.response));
+    let is_same_for_all = verdict.is_ok() && personal.is_empty();
+    let own = (!is_same_for_all).then(|| known.with(with_fields(meta, personal), &want.policy));
+    let ttl = Some(ttl_secs(want, own.as_ref().unwrap_or(&known), times.response));
     let status = CacheStatus { fwd_status: Some(response.status()), ttl, ..CacheStatus::new(how) };
     // It was open a moment ago; evicted since, it is fetched by the next request.
-    Found::open(hub, known, want, status).await.ok_or(Error::Unresumable)
+    let found = Found::open(hub, known, want, status).await.ok_or(Error::Unresumable)?.owned(own);
+    Ok(if verdict.is_ok() { Outcome::Found(found) } else { Outcome::Own(found) })
+}
+
+/// A stored response with the fields and times of one that confirms it.
+struct Updated {
+    meta: ObjectMeta,
+    /// Fields for the one who asked.
+    personal: HeaderMap,
+    /// Whether it may be stored so.
+    verdict: Result<(), NotStorable>,
+}
+
+fn updated(stored: &ObjectMeta, want: &Wanted, received: &HeaderMap, times: Times) -> Updated {
+    let mut meta = stored.clone();
+    let personal = fields::update_stored(&mut meta.fields, received, want.policy.targeted);
+    meta.request_time = times.request;
+    meta.response_time = times.response;
+    meta.invalidated = false;
+    let verdict = storable::may_update(&want.fields, received, &meta.fields, &want.policy);
+    Updated { meta, personal, verdict }
+}
+
+/// A response as the one gets it whom these fields are for.
+pub(super) fn with_fields(mut meta: ObjectMeta, personal: HeaderMap) -> ObjectMeta {
+    meta.fields.extend(personal);
+    meta
 }
 
 /// The other responses under the key with the strong validator of `known`.
@@ -79,13 +116,15 @@ pub(super) async fn headed(hub: &Arc<Hub>, want: &Arc<Wanted>, stored: &Stored, 
 }
 
 /// Takes the fields and times of a response that confirms `seen`, whose metadata is `meta` by now. What was invalidated since then stays so
-/// (RFC 9111 §4.4).
+/// (RFC 9111 §4.4). Of what may not be stored nothing is taken; what became private or `no-store` must be validated for each.
 fn freshen(meta: &mut ObjectMeta, seen: &Object, want: &Wanted, received: &HeaderMap, times: Times) {
     let invalidated_since = meta.invalidated && !seen.meta.invalidated;
-    fields::update_stored(&mut meta.fields, received);
-    meta.request_time = times.request;
-    meta.response_time = times.response;
-    meta.invalidated = invalidated_since || !storable::may_stay(&meta.fields, &want.policy);
+    let updated = updated(meta, want, received, times);
+    match updated.verdict {
+        Ok(()) => *meta = ObjectMeta { invalidated: invalidated_since, ..updated.meta },
+        Err(NotStorable::Private | NotStorable::NoStore) => meta.invalidated = true,
+        Err(_) => {}
+    }
 }
 
 /// See [`super::Cache::keep`]. It takes a place among the fills only if one is free: nobody waits for the sake of a later GET.

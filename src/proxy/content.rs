@@ -16,6 +16,7 @@ use crate::{
     semantics::{
         Facts, Policy,
         conditional::{self, Precondition},
+        fields,
         range::{RangeLimits, RepeatedLines},
         select,
     },
@@ -57,6 +58,7 @@ impl Proxy {
             target: target(want.origin, want.upstream),
             path_and_query,
             method: parts.method,
+            end_to_end: fields::end_to_end(&parts.headers),
             fields: parts.headers,
             forward,
             policy,

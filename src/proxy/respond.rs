@@ -5,7 +5,7 @@ use std::{sync::Arc, time::SystemTime};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version,
-    header::{ACCEPT_RANGES, AGE, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE},
+    header::{ACCEPT_RANGES, AGE, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE},
 };
 use hyper::ext::ReasonPhrase;
 use tokio::sync::oneshot;
@@ -45,6 +45,8 @@ impl Answered {
 
 /// A stored response, or what a request selects of it.
 pub(super) fn stored(mut found: Found, selection: Selection, method: &Method, now: SystemTime) -> Answered {
+    // Looking at the bytes can change how it came about, not for whom it was asked.
+    let is_first_use = found.status.is_first_use();
     match &selection {
         // No content is sent, so none has to be fetched.
         _ if method == Method::HEAD => {}
@@ -56,7 +58,7 @@ pub(super) fn stored(mut found: Found, selection: Selection, method: &Method, no
     let status = found.status.clone();
     let mut response = Response::new(Body::empty());
     *response.status_mut() = found.code();
-    *response.headers_mut() = stored_fields(&found, now);
+    *response.headers_mut() = stored_fields(&found, is_first_use, now);
     let len = found.len();
     match selection {
         Selection::Whole => whole(&mut response, found),
@@ -73,18 +75,20 @@ pub(super) fn stored(mut found: Found, selection: Selection, method: &Method, no
     Answered::new(response, status)
 }
 
-fn stored_fields(found: &Found, now: SystemTime) -> HeaderMap {
+fn stored_fields(found: &Found, is_first_use: bool, now: SystemTime) -> HeaderMap {
     let facts = found.facts();
     let mut fields = found.fields().clone();
-    if matches!(found.status.how, How::Hit | How::Stale | How::StaleOnError) {
+    if !is_first_use {
         fields::remove_unvalidated(&mut fields, &facts.directives);
     }
     if let Some(age) = current_age(facts, now) {
         fields.insert(AGE, fields::age_value(age));
     }
     if found.len().is_some() && found.code() == StatusCode::OK {
-        fields.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        fields.entry(ACCEPT_RANGES).or_insert_with(|| HeaderValue::from_static("bytes"));
     }
+    // RFC 9110 §6.6.1: when it was received; the library would say when it is sent.
+    fields.entry(DATE).or_insert_with(|| fields::date_value(facts.date));
     fields
 }
 

@@ -103,11 +103,30 @@ pub fn is_explicit(response: &HeaderMap, policy: &Policy) -> bool {
     says_lifetime(response, &ResponseDirectives::of(response, policy.targeted))
 }
 
-/// Whether a stored response may stay, now that a validation has updated its fields: one that has become private or `no-store` answers
-/// nobody but who asked.
-pub fn may_stay(updated: &HeaderMap, policy: &Policy) -> bool {
+/// Whether the fields of a 304, or of a 200 to a HEAD, may become those of the stored response. That stores them, so the rules for storing
+/// hold (RFC 9111 §3, §3.5); otherwise they are for the one who asked. `updated`: the stored fields with the received ones in them.
+pub fn may_update(request: &HeaderMap, received: &HeaderMap, updated: &HeaderMap, policy: &Policy) -> Result<(), NotStorable> {
+    let received_directives = ResponseDirectives::of(received, policy.targeted);
     let directives = ResponseDirectives::of(updated, policy.targeted);
-    !(directives.private.is_everything() || (directives.no_store && !directives.must_understand))
+    // What the update says itself counts, even where a targeted field that is stored outdoes it.
+    for directives in [&received_directives, &directives] {
+        if directives.no_store && !directives.must_understand {
+            return Err(NotStorable::NoStore);
+        }
+        if directives.private.is_everything() {
+            return Err(NotStorable::Private);
+        }
+    }
+    if RequestDirectives::of(request).no_store {
+        return Err(NotStorable::RequestNoStore);
+    }
+    if request.contains_key(AUTHORIZATION) && !directives.allows_authorized() {
+        return Err(NotStorable::Authorization);
+    }
+    if !policy.store_set_cookie && received.contains_key(SET_COOKIE) && !directives.private.fields().contains(&SET_COOKIE) {
+        return Err(NotStorable::SetCookie);
+    }
+    Ok(())
 }
 
 /// Whether the response to a GET, or to what stands for one, may be stored.
@@ -347,10 +366,29 @@ mod tests {
     }
 
     #[test]
-    fn what_became_private_may_not_stay() {
-        let stays = |value| may_stay(&fields(&[("cache-control", value)]), &Policy::HTTP);
-        assert!(stays("max-age=60") && stays("no-cache") && stays("private=\"a\"") && stays("no-store, must-understand"));
-        assert!(!stays("private") && !stays("no-store"));
+    fn what_may_not_be_stored_does_not_update_what_is() {
+        let update = |request: &[(&str, &str)], received: &[(&str, &str)], updated, policy| {
+            may_update(&fields(request), &fields(received), &fields(&[("cache-control", updated)]), policy)
+        };
+        for (control, expected) in [
+            ("max-age=60", Ok(())),
+            ("no-cache", Ok(())),
+            ("private=\"a\"", Ok(())),
+            ("no-store, must-understand", Ok(())),
+            ("private", Err(NotStorable::Private)),
+            ("no-store", Err(NotStorable::NoStore)),
+        ] {
+            assert_eq!(update(&[], &[], control, &Policy::HTTP), expected, "{control}");
+            assert_eq!(update(&[], &[("cache-control", control)], "max-age=60", &Policy::HTTP), expected, "{control}, received");
+        }
+        let authorized = [("authorization", "x")];
+        assert_eq!(update(&authorized, &[], "max-age=60", &Policy::HTTP), Err(NotStorable::Authorization));
+        assert_eq!(update(&authorized, &[], "max-age=60, public", &Policy::HTTP), Ok(()));
+        let unstored = [("cache-control", "no-store")];
+        assert_eq!(update(&unstored, &[], "max-age=60", &Policy::HTTP), Err(NotStorable::RequestNoStore));
+        let cookie = [("set-cookie", "a=b")];
+        assert_eq!(update(&[], &cookie, "max-age=60", &Policy::CONTENT), Err(NotStorable::SetCookie));
+        assert_eq!(update(&[], &cookie, "max-age=60", &Policy::HTTP), Ok(()));
     }
 
     #[test]

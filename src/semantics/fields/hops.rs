@@ -22,6 +22,20 @@ pub fn remove_hop_by_hop(fields: &mut HeaderMap) {
     }
 }
 
+/// The fields that go on to the next hop, if `Connection` keeps back any that is not known to stay on it anyway; `None` otherwise, which is
+/// nearly always.
+pub fn end_to_end(fields: &HeaderMap) -> Option<HeaderMap> {
+    let is_kept_back = |name: &[u8]| {
+        HeaderName::from_bytes(name).is_ok_and(|name| name != HOST && !HOP_BY_HOP.contains(&name) && fields.contains_key(name))
+    };
+    if !fields.contains_key(CONNECTION) || !list::of(fields, &CONNECTION).any(is_kept_back) {
+        return None;
+    }
+    let mut fields = fields.clone();
+    remove_hop_by_hop(&mut fields);
+    Some(fields)
+}
+
 /// Whether the sender of a request takes trailers (RFC 9110 §10.1.4). To be asked before [`remove_hop_by_hop`].
 pub fn takes_trailers(request: &HeaderMap) -> bool {
     request.contains_key(TE) && list::has_token(request, &TE, "trailers")
@@ -131,6 +145,16 @@ mod tests {
         remove_hop_by_hop(&mut message);
         let kept = [("host", "h"), ("trailer", "checksum"), ("set-cookie", "a=1"), ("set-cookie", "b=2")];
         assert_eq!(message, fields(&kept));
+    }
+
+    #[test]
+    fn only_what_connection_keeps_back_makes_a_difference() {
+        for connection in ["close", "keep-alive, te", "absent", "host"] {
+            let request = fields(&[("connection", connection), ("host", "h"), ("te", "trailers"), ("a", "1")]);
+            assert_eq!(end_to_end(&request), None, "{connection}");
+        }
+        let request = fields(&[("connection", "close, A"), ("a", "1"), ("b", "2")]);
+        assert_eq!(end_to_end(&request), Some(fields(&[("b", "2")])));
     }
 
     #[test]

@@ -13,12 +13,25 @@ use crate::semantics::{cache_control::ResponseDirectives, facts::single, head, v
 
 /// Makes the fields of a received response those to be stored: without hop-by-hop fields, without those that concern a proxy on the
 /// way, and without what `private="…"` names (RFC 9111 §3.1, §5.2.2.7). Of a 206 the caller replaces `Content-Length` and `Content-Range`.
-pub fn prepare_stored(response: &mut HeaderMap, directives: &ResponseDirectives) {
+/// Gives what `private="…"` names: it is not stored, but the one who asked gets it.
+pub fn prepare_stored(response: &mut HeaderMap, directives: &ResponseDirectives) -> HeaderMap {
     remove_hop_by_hop(response);
-    let unstored = [PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, PROXY_AUTHENTICATION_INFO, TRAILER];
-    for name in unstored.iter().chain(directives.private.fields()) {
+    for name in [PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, PROXY_AUTHENTICATION_INFO, TRAILER] {
         response.remove(name);
     }
+    take(response, directives.private.fields())
+}
+
+/// Moves the fields of these names out of `fields`.
+fn take(fields: &mut HeaderMap, names: &[HeaderName]) -> HeaderMap {
+    let mut taken = HeaderMap::new();
+    for name in names {
+        for value in fields.get_all(name) {
+            taken.append(name, value.clone());
+        }
+        fields.remove(name);
+    }
+    taken
 }
 
 /// The stored fields after a 304 or a HEAD (RFC 9111 §3.2, §4.3.4): each received field replaces those of its name, but for those that
@@ -27,10 +40,19 @@ pub fn prepare_stored(response: &mut HeaderMap, directives: &ResponseDirectives)
 /// Validators describe the stored content, too. A 304 confirms the validator that was asked with (RFC 9110 §15.4.5); that it names another
 /// is an error of the origin, and to adopt it would put new names on old bytes. Under the same strong tag a new
 /// modification date is only a date.
-pub fn update_stored(stored: &mut HeaderMap, received: &HeaderMap) {
+///
+/// Gives the fields that `private="…"` names, before or after the update: they are for the one who asked. `targeted` as for
+/// [`ResponseDirectives::of`].
+pub fn update_stored(stored: &mut HeaderMap, received: &HeaderMap, targeted: bool) -> HeaderMap {
     let mut received = received.clone();
     let directives = ResponseDirectives::of(&received, false);
-    prepare_stored(&mut received, &directives);
+    for name in &DESCRIBES_CONTENT[..] {
+        // The tag is still to be compared.
+        if *name != ETAG {
+            received.remove(name);
+        }
+    }
+    let named = prepare_stored(&mut received, &directives);
     let same_tag = ETag::of(stored).zip(ETag::of(&received)).is_some_and(|(stored, received)| stored.strong_eq(&received));
     if !same_tag {
         received.remove(LAST_MODIFIED);
@@ -45,6 +67,10 @@ pub fn update_stored(stored: &mut HeaderMap, received: &HeaderMap) {
             stored.append(name.clone(), value.clone());
         }
     }
+    let mut personal = take(stored, directives.private.fields());
+    personal.extend(take(stored, ResponseDirectives::of(stored, targeted).private.fields()));
+    personal.extend(named);
+    personal
 }
 
 /// What a 200 to a HEAD means for a stored response to GET (RFC 9111 §4.3.5).
@@ -94,6 +120,8 @@ const PROXY_AUTHENTICATION_INFO: HeaderName = HeaderName::from_static("proxy-aut
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
     use crate::semantics::testing::fields;
 
@@ -102,7 +130,7 @@ mod tests {
 
     fn updated(stored: &[(&str, &str)], received: &[(&str, &str)]) -> HeaderMap {
         let mut stored = fields(stored);
-        update_stored(&mut stored, &fields(received));
+        update_stored(&mut stored, &fields(received), true);
         stored
     }
 
@@ -120,7 +148,8 @@ mod tests {
             ("y", "1"),
         ]);
         let directives = ResponseDirectives::of(&response, true);
-        prepare_stored(&mut response, &directives);
+        let personal = prepare_stored(&mut response, &directives);
+        assert_eq!(personal, fields(&[("set-cookie", "a=b")]));
         assert_eq!(response, fields(&[("x", "1"), ("cache-control", "private=\"set-cookie\", no-cache=\"x\""), ("y", "1")]));
         remove_unvalidated(&mut response, &directives);
         assert!(!response.contains_key("x") && response.contains_key("y"));
@@ -170,6 +199,21 @@ mod tests {
             ("date", NEW),
         ]);
         assert_eq!(now, expected);
+    }
+
+    #[test]
+    fn what_is_private_by_name_goes_to_who_asked_and_leaves_the_store() {
+        let update = |stored: &[(&str, &str)], received: &[(&str, &str)]| {
+            let mut stored = fields(stored);
+            let personal = update_stored(&mut stored, &fields(received), true);
+            (stored.get("a").cloned(), personal.get("a").cloned())
+        };
+        let (named, plain) = (("cache-control", "private=\"a\""), ("cache-control", "max-age=60"));
+        let value = |text| Some(HeaderValue::from_static(text));
+        assert_eq!(update(&[plain, ("a", "1")], &[named, ("a", "2")]), (None, value("2")));
+        assert_eq!(update(&[plain, ("a", "1")], &[named]), (None, value("1")));
+        assert_eq!(update(&[named], &[("a", "2")]), (None, value("2")), "what is stored says so");
+        assert_eq!(update(&[named], &[plain, ("a", "2")]), (value("2"), None));
     }
 
     #[test]
