@@ -2,7 +2,7 @@
 
 use crate::{
     classify::{Config, Group, HostPattern, Policies},
-    config::{Draft, read::Section},
+    config::{Draft, problem::At, read::Section},
 };
 
 /// The doors' rules without a file.
@@ -27,7 +27,12 @@ pub(super) fn read(section: Section<'_>, draft: &mut Draft) {
     let policy = &mut draft.config.policy;
     section.set("builtin", &mut policy.builtin);
     section.set("allow", &mut policy.allow);
-    section.set("connect_ports", &mut policy.connect_ports);
+    if let Some(At { value, place }) = section.get::<Vec<u16>>("connect_ports") {
+        if value.contains(&0) {
+            section.complain(&place, "nobody listens on port 0", "leave it out");
+        }
+        policy.connect_ports = value;
+    }
     read_aliases(section.section("aliases"), policy);
     for (name, hosts) in section.section("groups").entries::<Vec<HostPattern>>() {
         policy.groups.push(Group { name: name.value.into(), hosts });

@@ -119,6 +119,9 @@ impl Upstream {
 
     fn read_definition(&mut self, section: &Section<'_>, authorities: &mut Vec<At<PathBuf>>) {
         self.address = section.get("address");
+        if let Some(At { place, .. }) = self.address.as_ref().filter(|address| address.value.port() == 0) {
+            section.complain(place, "nobody listens on port 0", "write the port that the upstream listens on");
+        }
         let definition = &mut self.definition;
         definition.kind = self.kind;
         definition.host = section.value("host").map(|HostField(host)| host);

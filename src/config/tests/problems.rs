@@ -48,6 +48,8 @@ const PROBLEMS: &[(&str, &[(&str, &str)])] = &[
     ("[[upstream]]\nname = 'a'\nurl = 'http://x'\nrate = '8 MB'\n", &[("4:8", "no unit per second")]),
     ("[origins]\nallow = ['deb.debian.org', '*.com', 'http://x', 'x:99999']\n",
      &[("2:28", "a pattern is a name"), ("2:37", "more than a host"), ("2:49", "is no port")]),
+    ("[origins]\nconnect_ports = [443, 0]\n[[upstream]]\nname = 'a'\nurl = 'http://x'\naddress = '127.0.0.1:0'\n",
+     &[("2:17", "port 0"), ("6:11", "port 0")]),
     ("[origins.aliases]\nx = 'deb.debian.org'\n'10.0.0.1' = '*.debian.org'\n", &[("2:1", "no address"), ("3:1", "one name")]),
     ("[origins.groups]\na = 1\n", &[("2:5", "this is a number")]),
     ("[resolver]\nservers = ['ns.example']\n", &[("2:12", "is no address")]),
