@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use http::{Method, Response, StatusCode, request::Parts};
+use http::{Response, StatusCode, header, request::Parts};
 
 use super::{
     Error, Proxy,
@@ -86,16 +86,20 @@ fn policies(want: &Want) -> (Policy, Policy) {
     }
 }
 
-/// A response that is not stored. The cache asked without the client's conditions, so they are held against it here (RFC 9110 §13.2.2).
-fn relay(wanted: &Wanted, response: Response<upstream::Body>, status: CacheStatus, now: SystemTime) -> Answered {
+/// A response that is not stored. The cache asked without the client's conditions, so they are held against it here: also against a part,
+/// which a client that resumes would else append to other bytes (RFC 9110 §13.2.2).
+fn relay(wanted: &Wanted, mut response: Response<upstream::Body>, status: CacheStatus, now: SystemTime) -> Answered {
     let code = response.status();
-    if code == StatusCode::OK && wanted.method == Method::GET && conditional::is_conditional(&wanted.fields) {
-        let facts = Facts::of(code, response.headers(), now, now, &wanted.policy);
-        match conditional::evaluate(&wanted.method, &wanted.fields, &facts) {
-            Precondition::Passed { .. } => {}
-            Precondition::NotModified => return respond::relayed_bare(response, StatusCode::NOT_MODIFIED, status),
-            Precondition::Failed => return respond::relayed_bare(response, StatusCode::PRECONDITION_FAILED, status),
-        }
+    // RFC 9110 §13.2.1: conditions count only where the answer without them is a success.
+    if !code.is_success() || !conditional::is_conditional(&wanted.fields) {
+        return respond::relayed(response, status);
     }
-    respond::relayed(response, status)
+    let facts = Facts::of(code, response.headers(), now, now, &wanted.policy);
+    let code = match conditional::evaluate_relayed(&wanted.method, &wanted.fields, &facts) {
+        Precondition::Passed { .. } => return respond::relayed(response, status),
+        Precondition::NotModified => StatusCode::NOT_MODIFIED,
+        Precondition::Failed => StatusCode::PRECONDITION_FAILED,
+    };
+    response.headers_mut().remove(header::CONTENT_RANGE);
+    respond::relayed_bare(response, code, status)
 }

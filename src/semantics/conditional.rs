@@ -28,6 +28,18 @@ pub enum Precondition {
 ///
 /// RFC 9110 §13.1.1 lets a cache ignore `If-Match` and `If-Unmodified-Since`; we evaluate them because resuming clients rely on 412.
 pub fn evaluate(method: &Method, request: &HeaderMap, stored: &Facts) -> Precondition {
+    // RFC 9111 §4.3.2: a cache without Last-Modified compares with the Date of the stored response.
+    judge(method, request, stored, Some(stored.last_modified.unwrap_or(stored.date)))
+}
+
+/// The same against a response that is relayed, not stored: without `Last-Modified` it was made for this request, and `If-Modified-Since`
+/// says nothing (RFC 9110 §13.1.3).
+pub fn evaluate_relayed(method: &Method, request: &HeaderMap, relayed: &Facts) -> Precondition {
+    judge(method, request, relayed, relayed.last_modified)
+}
+
+/// `modified`: what `If-Modified-Since` is compared with.
+fn judge(method: &Method, request: &HeaderMap, stored: &Facts, modified: Option<SystemTime>) -> Precondition {
     // 1 and 2.
     if request.contains_key(IF_MATCH) {
         if !if_match(request, stored.etag.as_ref()) {
@@ -42,12 +54,8 @@ pub fn evaluate(method: &Method, request: &HeaderMap, stored: &Facts) -> Precond
         if !if_none_match(request, stored.etag.as_ref()) {
             return if is_read { Precondition::NotModified } else { Precondition::Failed };
         }
-    } else if is_read {
-        // RFC 9111 §4.3.2: a cache without Last-Modified compares with the Date of the stored response.
-        let modified = stored.last_modified.unwrap_or(stored.date);
-        if is_modified_since(request, &IF_MODIFIED_SINCE, Some(modified)) == Some(false) {
-            return Precondition::NotModified;
-        }
+    } else if is_read && is_modified_since(request, &IF_MODIFIED_SINCE, modified) == Some(false) {
+        return Precondition::NotModified;
     }
     // 5.
     Precondition::Passed { range: !request.contains_key(IF_RANGE) || if_range(request, stored) }

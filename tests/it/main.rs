@@ -27,6 +27,7 @@ mod lifecycle;
 mod parents;
 mod pass;
 mod ranges;
+mod relayed;
 mod room;
 mod sending;
 mod signatures;
