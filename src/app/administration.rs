@@ -71,7 +71,7 @@ fn key_at(policy: &Policy, url: &Uri, socket: &Socket, local: SocketAddr) -> Opt
     let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_str(url.authority()?.as_str()).ok()?)]);
     let uri = url.path_and_query()?.as_str().parse().ok()?;
     let (method, version, doors) = (&Method::GET, Version::HTTP_11, &*socket.doors);
-    match policy.classify(&Asked { method, uri: &uri, version, headers: &headers, doors, scheme, local }) {
+    match policy.classify(&Asked { method, uri: &uri, version, headers: &headers, doors, scheme, local, has_content: false }) {
         Class::Content(want) => Some(want.key),
         Class::Pass(_) | Class::Tunnel(_) | Class::Refuse(_) => None,
     }

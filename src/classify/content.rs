@@ -1,6 +1,6 @@
 //! From an allowed origin and a path to a key: what is content, what is passed, and by which rule.
 
-use http::{HeaderMap, Method, Uri, header};
+use http::{Method, Uri, header};
 
 use crate::{
     classify::{
@@ -89,11 +89,13 @@ pub(super) fn pass_reason(asked: &Asked<'_>) -> Option<PassReason> {
     if !matches!(*asked.method, Method::GET | Method::HEAD) {
         return Some(PassReason::Method);
     }
-    has_content(asked.headers).then_some(PassReason::Body)
+    has_content(asked).then_some(PassReason::Body)
 }
 
 /// Delivery Optimization sends `Content-Length: 0` on GET, which is no content.
-fn has_content(fields: &HeaderMap) -> bool {
-    let length = fields.get(header::CONTENT_LENGTH).map(|value| value.as_bytes());
-    length.is_some_and(|length| length != b"0") || fields.contains_key(header::TRANSFER_ENCODING)
+fn has_content(asked: &Asked<'_>) -> bool {
+    match asked.headers.get(header::CONTENT_LENGTH) {
+        Some(length) => length.as_bytes() != b"0",
+        None => asked.has_content || asked.headers.contains_key(header::TRANSFER_ENCODING),
+    }
 }

@@ -56,6 +56,8 @@ pub struct Asked<'a> {
     pub scheme: Scheme,
     /// The local end of the client's connection.
     pub local: SocketAddr,
+    /// Content follows, or may: over HTTP/2 no field need say so (RFC 9113 §8.1).
+    pub has_content: bool,
 }
 
 /// What a request is to us.

@@ -112,7 +112,13 @@ impl Policy {
         if let Some(site) = self.sites.named(asked.doors, &to.host, to.port, asked.uri.path()) {
             return site.classify(asked, site.door(), Form::Plain);
         }
-        open(asked, Door::Forward)?;
+        if !asked.doors.contains(&Door::Forward) {
+            // Servers take absolute-form, too: here nobody else can be meant (RFC 9112 §3.2.2).
+            return self.origin_form(asked, Some(to)).map_err(|why| match why {
+                Refusal::NoSite(_) => Refusal::DoorClosed(Door::Forward),
+                why => why,
+            });
+        }
         if self.is_own_host(&to.host, asked.local) && self.is_own_port(to) {
             return Err(Refusal::Itself(to.host.to_string().into()));
         }

@@ -92,6 +92,16 @@ impl Refusal {
         }
     }
 
+    /// The methods for [`Method`](Self::Method) that are taken, for `Allow` (RFC 9110 §10.2.1): what weir passes on whatever it is, unless only
+    /// content is to be had.
+    pub fn allow(&self) -> Option<&'static str> {
+        match self {
+            Self::Method(method) if **method == *"TRACE" => Some("GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE"),
+            Self::Method(_) => Some("GET, HEAD"),
+            _ => None,
+        }
+    }
+
     /// The one word that log, metric and page share.
     pub fn as_str(&self) -> &'static str {
         match self {

@@ -9,6 +9,7 @@ use std::{
 };
 
 use http::{Method, Request, Response};
+use http_body::Body as _;
 use hyper::{
     body::Incoming,
     rt::{Read, Write},
@@ -170,8 +171,10 @@ impl<S: Service> Requests<S> {
             (Some(head), _) => self.service.refuse(&self.connection, &head.parts, head.why.into()),
             (None, Some(why)) => self.service.refuse(&self.connection, &request.into_parts().0, why),
             (None, None) => {
-                let reading = exchange.activity().reading();
-                let request = request.map(|body| RequestBody::from_client(body, self.body_stall, reading));
+                let shared = exchange.activity().reading();
+                let has_own = self.framing == Framing::Http2 && !request.body().is_end_stream();
+                let reading = if has_own { shared.of_stream() } else { Arc::clone(shared) };
+                let request = request.map(|body| RequestBody::from_client(body, self.body_stall, &reading));
                 self.service.serve(&self.connection, request).await
             }
         };

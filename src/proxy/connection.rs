@@ -32,6 +32,7 @@ use crate::{
         interim::Interims,
         unserved::{Malformed, Unserved},
     },
+    semantics::head,
     transmit,
     upstream::Bound,
 };
@@ -165,11 +166,16 @@ pub struct RequestBody {
 /// How reading the requests of one connection went, shared by those who read them and those who use them.
 #[derive(Debug, Default)]
 pub struct Reading {
-    is_unread: AtomicBool,
+    is_unread: Arc<AtomicBool>,
     malformed: OnceLock<Malformed>,
 }
 
 impl Reading {
+    /// For one of several requests that a connection has at a time: what breaks one is not what breaks the others.
+    pub fn of_stream(&self) -> Arc<Self> {
+        Arc::new(Self { is_unread: Arc::clone(&self.is_unread), malformed: OnceLock::new() })
+    }
+
     /// Something the client sent, or still sends, is not read to its end.
     pub fn leave_unread(&self) {
         self.is_unread.store(true, Ordering::Relaxed);
@@ -202,6 +208,8 @@ pub enum RequestBodyError {
     Stalled(Duration),
     #[error("client broke off its request body")]
     Broken(#[from] hyper::Error),
+    #[error("client sent trailers that are none")]
+    Trailers,
 }
 
 impl RequestBody {
@@ -239,6 +247,12 @@ impl Body for RequestBody {
         };
         if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) {
             this.waiting = None;
+            if is_misplaced(frame.as_ref()) {
+                if let Some(reading) = &this.reading {
+                    reading.malformed(Malformed::Trailers);
+                }
+                return Poll::Ready(Some(Err(RequestBodyError::Trailers)));
+            }
             if frame.is_none() || body.is_end_stream() {
                 this.reading = None;
             }
@@ -263,6 +277,12 @@ impl Body for RequestBody {
             Source::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
         }
     }
+}
+
+/// Whether what came are trailers with fields that no trailer may have.
+fn is_misplaced(frame: Option<&Result<Frame<Bytes>, hyper::Error>>) -> bool {
+    let trailers = frame.and_then(|frame| frame.as_ref().ok()?.trailers_ref());
+    trailers.is_some_and(head::is_misplaced)
 }
 
 impl Drop for RequestBody {

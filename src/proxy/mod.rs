@@ -23,7 +23,8 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use http::{Method, Request, Response, request::Parts};
+use http::{Method, Request, Response, Version, request::Parts};
+use http_body::Body as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::{
@@ -101,6 +102,9 @@ impl Proxy {
             return Err(Error::Refused(Refusal::Loop));
         }
         head::request(request.version(), request.method(), request.uri(), request.headers())?;
+        if request.version() >= Version::HTTP_2 {
+            fields::join_cookies(request.headers_mut());
+        }
         if request.method() == Method::OPTIONS && request.uri().path() == "*" {
             // RFC 9110 §9.3.7: it asks about the server itself, whatever stands behind a door.
             return Ok(respond::options());
@@ -118,7 +122,7 @@ impl Proxy {
     }
 
     fn classify(&self, connection: &Connection, request: &Request<RequestBody>, record: &mut Record) -> Class {
-        let class = self.policy.load().classify(&Self::asked(connection, request));
+        let class = self.policy.load().classify(&Self::asked(connection, request, !request.body().is_end_stream()));
         (record.class, record.door) = match &class {
             Class::Content(want) => (metrics::Class::Content, Some(want.door)),
             Class::Pass(pass) => (metrics::Class::Pass, Some(pass.door)),
@@ -128,7 +132,7 @@ impl Proxy {
         class
     }
 
-    fn asked<'a, B>(connection: &'a Connection, request: &'a Request<B>) -> Asked<'a> {
+    fn asked<'a, B>(connection: &'a Connection, request: &'a Request<B>, has_content: bool) -> Asked<'a> {
         Asked {
             method: request.method(),
             uri: request.uri(),
@@ -137,6 +141,7 @@ impl Proxy {
             doors: &connection.doors,
             scheme: if connection.tls.is_some() { Scheme::Https } else { Scheme::Http },
             local: connection.local,
+            has_content,
         }
     }
 

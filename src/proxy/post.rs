@@ -33,7 +33,7 @@ impl Proxy {
         for name in [CONTENT_LENGTH, TRANSFER_ENCODING, CONTENT_TYPE, CONTENT_ENCODING] {
             get.headers_mut().remove(name);
         }
-        match self.policy.load().classify(&Self::asked(connection, &get)) {
+        match self.policy.load().classify(&Self::asked(connection, &get, false)) {
             Class::Content(want) => Some(self.wanted(connection, get.into_parts().0, want)),
             Class::Pass(_) | Class::Tunnel(_) | Class::Refuse(_) => None,
         }

@@ -28,9 +28,11 @@ pub(super) fn rescue(error: &Error) -> Answered {
     if status == StatusCode::SERVICE_UNAVAILABLE {
         fields.insert(RETRY_AFTER, http::HeaderValue::from_static(RETRY_AFTER_SECS));
     }
-    if status == StatusCode::METHOD_NOT_ALLOWED {
-        // RFC 9110 §15.5.6: what every door takes.
-        fields.insert(ALLOW, http::HeaderValue::from_static("GET, HEAD"));
+    if let Error::Refused(refusal) = error
+        && let Some(methods) = refusal.allow()
+    {
+        // RFC 9110 §15.5.6
+        fields.insert(ALLOW, http::HeaderValue::from_static(methods));
     }
     // What follows on this connection might be the rest of this request, read in the other way (RFC 9112 §11.2).
     answered.closes = matches!(error, Error::Ambiguous(_) | Error::Unserved(_));

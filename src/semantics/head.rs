@@ -30,6 +30,8 @@ pub enum Ambiguity {
     HostMismatch,
     /// The target's form does not fit the method (RFC 9112 §3.2).
     Target,
+    /// A value with blanks around it, which only HTTP/2 can send (RFC 9113 §8.2.1).
+    Blanks,
     /// Framing where there can be none: in a 1xx or 204 (RFC 9110 §8.6, RFC 9112 §6.1).
     Bodyless,
 }
@@ -46,6 +48,7 @@ impl Ambiguity {
             Self::UserInfo => "userinfo",
             Self::HostMismatch => "host-mismatch",
             Self::Target => "target",
+            Self::Blanks => "blanks",
             Self::Bodyless => "bodyless",
         }
     }
@@ -54,8 +57,27 @@ impl Ambiguity {
 /// Judges the head of a request.
 pub fn request(version: Version, method: &Method, target: &Uri, fields: &HeaderMap) -> Result<(), Ambiguity> {
     framing(fields)?;
+    if version >= Version::HTTP_2 {
+        multiplexed(fields)?;
+    }
     form(method, target)?;
     host(version, target, fields)
+}
+
+/// What of a head of HTTP/2 the reader of an HTTP/1.1 head has seen to: blanks around values (RFC 9113 §8.2.1), and equal lengths in several
+/// lines, which a recipient may refuse (RFC 9110 §8.6).
+fn multiplexed(fields: &HeaderMap) -> Result<(), Ambiguity> {
+    if fields.contains_key(CONTENT_LENGTH) && single(fields, &CONTENT_LENGTH).is_none() {
+        return Err(Ambiguity::ContentLength);
+    }
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let has_blanks = |value: &[u8]| is_blank(value.first()) || is_blank(value.last());
+    if fields.values().any(|value| has_blanks(value.as_bytes())) { Err(Ambiguity::Blanks) } else { Ok(()) }
+}
+
+/// Whether trailers have fields that say where a message ends or whom it is for, which no trailer may (RFC 9110 §6.5.1).
+pub fn is_misplaced(trailers: &HeaderMap) -> bool {
+    [CONTENT_LENGTH, TRANSFER_ENCODING, HOST].iter().any(|name| trailers.contains_key(name))
 }
 
 /// Judges the head of a response.
@@ -234,6 +256,12 @@ mod tests {
         assert_eq!(judge(Version::HTTP_2, "http://a.example/", &[]), None);
         assert_eq!(judge(Version::HTTP_2, "/", &[]), Some(Ambiguity::HostCount));
         assert_eq!(judge(Version::HTTP_2, "http://a.example/", &[("host", "b.example")]), Some(Ambiguity::HostMismatch));
+        let lengths = [("content-length", "5"), ("content-length", "5")];
+        assert_eq!(judge(Version::HTTP_2, "http://a.example/", &lengths), Some(Ambiguity::ContentLength));
+        for (value, expected) in [(" a", true), ("a\t", true), ("a b", false), ("", false), (" ", true)] {
+            let judged = judge(Version::HTTP_2, "http://a.example/", &[("x", value)]);
+            assert_eq!(judged, expected.then_some(Ambiguity::Blanks), "{value:?}");
+        }
     }
 
     #[test]

@@ -64,6 +64,7 @@ fn class(policy: &Policy, doors: &[Door], request: &str) -> Class {
     let mut parts = request.split("; ");
     let (method, target) = parts.next().unwrap().split_once(' ').unwrap();
     let (mut headers, mut version, mut scheme) = (HeaderMap::new(), Version::HTTP_11, Scheme::Http);
+    let mut has_content = false;
     for part in parts {
         match part.split_once(": ") {
             Some((name, value)) => {
@@ -71,6 +72,7 @@ fn class(policy: &Policy, doors: &[Door], request: &str) -> Class {
             }
             None if part == "h2" => version = Version::HTTP_2,
             None if part == "1.0" => version = Version::HTTP_10,
+            None if part == "data" => has_content = true,
             None if part == "tls" => scheme = Scheme::Https,
             None => {
                 headers.insert(http::header::HOST, HeaderValue::from_str(part).unwrap());
@@ -79,7 +81,8 @@ fn class(policy: &Policy, doors: &[Door], request: &str) -> Class {
     }
     let uri: Uri = if method == "CONNECT" { Uri::builder().authority(target).build().unwrap() } else { target.parse().unwrap() };
     let local: SocketAddr = "10.1.1.1:8080".parse().unwrap();
-    policy.classify(&Asked { method: &method.parse().unwrap(), uri: &uri, version, headers: &headers, doors, scheme, local })
+    let method = &method.parse().unwrap();
+    policy.classify(&Asked { method, uri: &uri, version, headers: &headers, doors, scheme, local, has_content })
 }
 
 fn show(class: &Class) -> String {
@@ -153,6 +156,10 @@ fn a_catch_all_takes_what_nobody_else_claims_and_nothing_that_is_another_doors()
     // A refused origin of another door does not fall through to the catch-all.
     assert_eq!(ask("GET /x?cacheHostOrigin=evil.example; weir.branch"), "403 origin");
     assert_eq!(ask("GET http://evil.example/x; h"), "403 origin");
+    // Where no door is a proxy's, absolute-form names what origin-form would.
+    for request in ["GET http://w.example/x; w.example", "GET http://w.example/x; h2", "GET https://w.example/x; h2"] {
+        assert_eq!(show(&class(&policy, &[Door::Reverse], request)), caught, "{request}");
+    }
 }
 
 #[test]

@@ -248,6 +248,8 @@ fn sites_are_claimed_by_host_then_path_then_wsus() {
         GET /api/x; files.branch => pass reverse Policy http://files.corp/api/x by files
         GET /apix; files.branch => content reverse http://files.corp/apix by files +personal
         POST /x; files.branch => pass reverse Method http://files.corp/x by files
+        GET http://files.branch/x; h2; data => pass reverse Body http://files.corp/x by files
+        HEAD http://files.branch/x; h2; data => pass reverse Body http://files.corp/x by files
         POST /x; files.branch; SOAPAction: "u" => pass reverse Service http://files.corp/x by files
         GET /x; weir.branch => 404 no-site
     "#,
@@ -315,6 +317,14 @@ fn closed_doors_stay_closed() {
         GET /Content/09/$SHA1.cab; weir.branch => 404 no-site
         # Addressed to a site, absolute-form is no proxy request (RFC 9112 §3.2.2).
         GET http://files.branch/x; h => content reverse http://files.corp/x by files +personal
+        GET https://files.branch/x; h2 => content reverse http://files.corp/x by files +personal
+    "#,
+    );
+    check(
+        &[Door::Transparent],
+        r#"
+        GET http://deb.debian.org/x; deb.debian.org => content transparent http://deb.debian.org/x
+        GET http://evil.example/x; evil.example => 403 origin
     "#,
     );
     check(

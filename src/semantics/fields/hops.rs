@@ -2,19 +2,22 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Version,
-    header::{CONNECTION, HOST, MAX_FORWARDS, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA},
+    header::{
+        CONNECTION, COOKIE, HOST, MAX_FORWARDS, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+    },
 };
 
 use crate::semantics::{facts::single, list};
 
 /// Removes what concerns only the connection it came on: the known hop-by-hop fields and those that `Connection` lists (RFC 9110 §7.6.1).
-/// `Host` stays whoever lists it: without it the next hop would be asked for another resource than was judged here.
+/// `Host` stays whoever lists it: without it the next hop would be asked for another resource than was judged here. So do `Via` and
+/// `CDN-Loop`: without them a loop would not be seen (RFC 8586 §2).
 pub fn remove_hop_by_hop(fields: &mut HeaderMap) {
     if fields.contains_key(CONNECTION) {
         // Collected before anything is removed: the list is borrowed from the fields.
         let listed: Vec<HeaderName> =
             list::of(fields, &CONNECTION).filter_map(|name| HeaderName::from_bytes(name).ok()).take(LISTED_MAX).collect();
-        let listed = listed.iter().filter(|name| **name != HOST);
+        let listed = listed.iter().filter(|name| !GOES_ON.contains(*name));
         listed.for_each(|name| while fields.remove(name).is_some() {});
     }
     for name in &HOP_BY_HOP {
@@ -26,7 +29,8 @@ pub fn remove_hop_by_hop(fields: &mut HeaderMap) {
 /// nearly always.
 pub fn end_to_end(fields: &HeaderMap) -> Option<HeaderMap> {
     let is_kept_back = |name: &[u8]| {
-        HeaderName::from_bytes(name).is_ok_and(|name| name != HOST && !HOP_BY_HOP.contains(&name) && fields.contains_key(name))
+        HeaderName::from_bytes(name)
+            .is_ok_and(|name| !GOES_ON.contains(&name) && !HOP_BY_HOP.contains(&name) && fields.contains_key(name))
     };
     if !fields.contains_key(CONNECTION) || !list::of(fields, &CONNECTION).any(is_kept_back) {
         return None;
@@ -34,6 +38,17 @@ pub fn end_to_end(fields: &HeaderMap) -> Option<HeaderMap> {
     let mut fields = fields.clone();
     remove_hop_by_hop(&mut fields);
     Some(fields)
+}
+
+/// One line of the cookies that HTTP/2 lets come in several (RFC 9113 §8.2.3): whoever else reads them knows of one only.
+pub fn join_cookies(request: &mut HeaderMap) {
+    let mut crumbs = request.get_all(COOKIE).into_iter().map(HeaderValue::as_bytes);
+    let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else { return };
+    let joined = crumbs.fold([first, second].join(&b"; "[..]), |joined, crumb| [&joined, crumb].join(&b"; "[..]));
+    if let Ok(mut joined) = HeaderValue::from_bytes(&joined) {
+        joined.set_sensitive(true);
+        request.insert(COOKIE, joined);
+    }
 }
 
 /// Whether the sender of a request takes trailers (RFC 9110 §10.1.4). To be asked before [`remove_hop_by_hop`].
@@ -111,6 +126,9 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     HeaderName::from_static("http2-settings"),
 ];
 
+/// What no `Connection` keeps back.
+const GOES_ON: [HeaderName; 3] = [HOST, VIA, CDN_LOOP];
+
 const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
 
 /// More members of `Connection` are not looked at; a head with so many is bounded by its size.
@@ -124,8 +142,10 @@ mod tests {
     #[test]
     fn fields_of_the_connection_stay_on_it() {
         let mut message = fields(&[
-            ("connection", "a, B, keep-alive, Host"),
+            ("connection", "a, B, keep-alive, Host, Via, CDN-Loop"),
             ("host", "h"),
+            ("via", "1.1 p"),
+            ("cdn-loop", "n"),
             ("connection", "c;, , content-md5"),
             ("a", "1"),
             ("a", "2"),
@@ -143,7 +163,14 @@ mod tests {
             ("set-cookie", "b=2"),
         ]);
         remove_hop_by_hop(&mut message);
-        let kept = [("host", "h"), ("trailer", "checksum"), ("set-cookie", "a=1"), ("set-cookie", "b=2")];
+        let kept = [
+            ("host", "h"),
+            ("via", "1.1 p"),
+            ("cdn-loop", "n"),
+            ("trailer", "checksum"),
+            ("set-cookie", "a=1"),
+            ("set-cookie", "b=2"),
+        ];
         assert_eq!(message, fields(&kept));
     }
 
@@ -155,6 +182,21 @@ mod tests {
         }
         let request = fields(&[("connection", "close, A"), ("a", "1"), ("b", "2")]);
         assert_eq!(end_to_end(&request), Some(fields(&[("b", "2")])));
+    }
+
+    #[test]
+    fn crumbs_of_cookies_become_one_line() {
+        for (crumbs, line) in
+            [(&["a=1"][..], "a=1"), (&["a=1", "b=2"], "a=1; b=2"), (&["a=1", "b=2", "c=3; d"], "a=1; b=2; c=3; d")]
+        {
+            let pairs: Vec<_> = crumbs.iter().map(|crumb| ("cookie", *crumb)).collect();
+            let mut request = fields(&pairs);
+            join_cookies(&mut request);
+            assert_eq!(request, fields(&[("cookie", line)]));
+        }
+        let mut none = HeaderMap::new();
+        join_cookies(&mut none);
+        assert!(none.is_empty());
     }
 
     #[test]

@@ -14,7 +14,10 @@ use http::{
 };
 
 pub use self::{
-    hops::{MaxForwards, append_cdn_loop, append_via, end_to_end, has_passed, max_forwards, remove_hop_by_hop, takes_trailers},
+    hops::{
+        MaxForwards, append_cdn_loop, append_via, end_to_end, has_passed, join_cookies, max_forwards, remove_hop_by_hop,
+        takes_trailers,
+    },
     stored::{HeadUpdate, head_update, prepare_stored, remove_unvalidated, update_stored},
 };
 use crate::semantics::{cache_control::DELTA_MAX, facts::single, validator::ETag};

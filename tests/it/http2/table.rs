@@ -126,6 +126,10 @@ pub(super) fn impossibles() -> Vec<Impossible> {
         with("TE that is not trailers", ("te", "gzip")),
         with("a length that is no number", ("content-length", "+1")),
         with("a length and no content", ("content-length", "5")),
+        with("a blank before a value", ("x", " a")),
+        with("a blank after a value", ("x", "a ")),
+        with("a tab before a value", ("x", "\ta")),
+        impossible("a length twice", &[METHOD, SCHEME, AUTHORITY, PATH, ("content-length", "0"), ("content-length", "0")]),
         impossible("two lengths", &[METHOD, SCHEME, AUTHORITY, PATH, ("content-length", "0"), ("content-length", "5")]),
     ]
 }
