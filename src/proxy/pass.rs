@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use http::{HeaderValue, Method, Request, Response, Uri, Version, header};
+use http::{HeaderValue, Method, Request, Response, Uri, Version, header, request::Parts, uri::Authority};
 
 use super::{
     Error, Proxy,
@@ -12,10 +12,11 @@ use super::{
 };
 use crate::{
     cache::{CacheStatus, How},
-    classify::{Pass, PassReason, Refusal},
+    classify::{Door, Pass, PassReason, Refusal},
     semantics::{
         Selection,
         fields::{self, MaxForwards},
+        head::Ambiguity,
         invalidation,
     },
     upstream,
@@ -29,7 +30,7 @@ impl Proxy {
         pass: Pass,
     ) -> Result<Answered, Error> {
         let method = request.method().clone();
-        let url = format!("{}{}", pass.origin, pass.path_and_query).parse::<Uri>();
+        let urls = Urls::of(connection, &request, &pass);
         let interim = connection.interims.open(request.version(), &self.node);
         if fields::max_forwards(&method, request.headers()) == MaxForwards::Answer {
             // An `OPTIONS` that was to come so far and no further (RFC 9110 §7.6.2); `TRACE` is refused anyway.
@@ -43,11 +44,11 @@ impl Proxy {
         let response = self.upstreams.relay(&target(pass.origin, pass.upstream), request, &mut bound).await;
         connection.keep_bound(bound);
         let response = response?;
-        let url = url.ok();
-        if let Some(url) = &url {
-            self.invalidate(&method, url, &response).await;
+        if let Some(urls) = &urls {
+            self.invalidate(&method, urls, &response).await;
         }
-        let response = match self.keep(get, url.as_ref(), response, sent).await {
+        let target = urls.as_ref().map(|urls| urls.named_by(&response));
+        let response = match self.keep(get, target, response, sent).await {
             Ok(found) => return Ok(respond::stored(found, Selection::Whole, &method, sent)),
             Err(response) => *response,
         };
@@ -65,6 +66,7 @@ impl Proxy {
         if let MaxForwards::Forward(hops) = fields::max_forwards(&parts.method, &parts.headers) {
             parts.headers.insert(header::MAX_FORWARDS, HeaderValue::from(hops));
         }
+        address(&mut parts, pass.door)?;
         parts.uri = pass.path_and_query.parse().map_err(|_| Error::Refused(Refusal::Target(parts.method.as_str().into())))?;
         let takes_trailers = fields::takes_trailers(&parts.headers);
         fields::remove_hop_by_hop(&mut parts.headers);
@@ -82,12 +84,69 @@ impl Proxy {
     }
 
     /// RFC 9111 §4.4: what an unsafe request may have changed is validated before it is used again.
-    async fn invalidate(&self, method: &Method, url: &Uri, response: &Response<upstream::Body>) {
-        for changed in invalidation::invalidated(method, url, response.status(), response.headers()) {
+    async fn invalidate(&self, method: &Method, urls: &Urls, response: &Response<upstream::Body>) {
+        for changed in urls.changed(method, response) {
             let key = self.policy.load().key_of(&changed);
             if let Some(key) = key {
                 self.cache.invalidate(&key).await;
             }
         }
     }
+}
+
+/// The `Host` that goes on. Behind our own name a service builds URLs of what the client calls it, whichever version says it (RFC 9113
+/// §8.3.1); elsewhere the origin is called by its own name, as where content is fetched.
+fn address(parts: &mut Parts, door: Door) -> Result<(), Error> {
+    if !matches!(door, Door::Reverse | Door::Wsus) {
+        parts.headers.remove(header::HOST);
+    } else if let Some(authority) = parts.uri.authority().filter(|_| !parts.headers.contains_key(header::HOST)) {
+        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Error::Ambiguous(Ambiguity::HostSyntax))?;
+        parts.headers.insert(header::HOST, host);
+    }
+    Ok(())
+}
+
+/// What a request asks for, in absolute form.
+struct Urls {
+    origin: Uri,
+    /// As the client knows it, behind a door that has a name of its own: a service that builds URLs of `Host` answers with these.
+    client: Option<Uri>,
+}
+
+impl Urls {
+    /// `None` when the target makes no URL.
+    fn of(connection: &Connection, request: &Request<RequestBody>, pass: &Pass) -> Option<Self> {
+        let origin = format!("{}{}", pass.origin, pass.path_and_query).parse().ok()?;
+        let client = matches!(pass.door, Door::Reverse | Door::Wsus).then(|| seen_by_client(connection, request)).flatten();
+        Some(Self { origin, client })
+    }
+
+    /// What is changed by an unsafe request that was answered so, as the origin knows it.
+    fn changed(&self, method: &Method, response: &Response<upstream::Body>) -> Vec<Uri> {
+        let mut changed = invalidation::invalidated(method, &self.origin, response.status(), response.headers());
+        if let Some(client) = &self.client {
+            let seen = invalidation::invalidated(method, client, response.status(), response.headers());
+            changed.extend(seen.iter().filter_map(|uri| self.at_origin(client, uri)));
+        }
+        changed
+    }
+
+    /// The spelling of the target that the response says its content is of.
+    fn named_by(&self, response: &Response<upstream::Body>) -> &Uri {
+        let client = self.client.as_ref().filter(|client| invalidation::is_content_of(response.headers(), client));
+        client.unwrap_or(&self.origin)
+    }
+
+    /// What the origin calls a URL of the client's: a site may put a path before all of them.
+    fn at_origin(&self, client: &Uri, uri: &Uri) -> Option<Uri> {
+        let base = self.origin.path().strip_suffix(client.path())?;
+        format!("{}://{}{base}{}", self.origin.scheme()?, self.origin.authority()?, uri.path_and_query()?).parse().ok()
+    }
+}
+
+fn seen_by_client(connection: &Connection, request: &Request<RequestBody>) -> Option<Uri> {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let authority = request.uri().authority().map(Authority::as_str).or(host)?;
+    let scheme = if connection.tls.is_some() { "https" } else { "http" };
+    format!("{scheme}://{authority}{}", request.uri().path_and_query()?).parse().ok()
 }

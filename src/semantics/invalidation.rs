@@ -37,7 +37,12 @@ fn is_safe(method: &Method) -> bool {
     matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PROPFIND" | "REPORT" | "SEARCH" | "QUERY" | "CONNECT")
 }
 
-pub(super) fn named(response: &HeaderMap, name: &HeaderName, target: &Uri) -> Option<Uri> {
+/// Whether `Content-Location` says that the content is what a GET of `target` (in absolute form) gets (RFC 9110 §8.7).
+pub fn is_content_of(response: &HeaderMap, target: &Uri) -> bool {
+    named(response, &CONTENT_LOCATION, target).is_some_and(|named| named == *target)
+}
+
+fn named(response: &HeaderMap, name: &HeaderName, target: &Uri) -> Option<Uri> {
     resolve(target, single(response, name)?.to_str().ok()?)
 }
 

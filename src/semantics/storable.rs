@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use http::{
     HeaderMap, Method, StatusCode, Uri,
-    header::{
-        AUTHORIZATION, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_TYPE, EXPIRES, LAST_MODIFIED, SET_COOKIE, TRANSFER_ENCODING,
-    },
+    header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, EXPIRES, LAST_MODIFIED, SET_COOKIE, TRANSFER_ENCODING},
 };
 
 use crate::semantics::{
@@ -91,8 +89,7 @@ pub fn storable_post(
     response: &HeaderMap,
     policy: &Policy,
 ) -> Result<Storing, NotStorable> {
-    let is_of_target = invalidation::named(response, &CONTENT_LOCATION, target).is_some_and(|named| named == *target);
-    if status != StatusCode::OK || !is_of_target || !is_explicit(response, policy) {
+    if status != StatusCode::OK || !invalidation::is_content_of(response, target) || !is_explicit(response, policy) {
         return Err(NotStorable::Method);
     }
     content(request, status, response, policy)

@@ -93,6 +93,13 @@ const ASKED: &[Asked] = &[
         gone: &[],
     },
     Asked {
+        claim: "Via and CDN-Loop stay whoever lists them: loops show by them",
+        start: "POST /x HTTP/1.1",
+        fields: &[("Connection", "Via, CDN-Loop"), ("Via", "1.0 fred"), ("CDN-Loop", "other"), ("Content-Length", "0")],
+        arrives: &[("Via", "1.0 fred"), ("CDN-Loop", "other")],
+        gone: &["connection"],
+    },
+    Asked {
         claim: "an OPTIONS that may go on goes on with one hop less",
         start: "OPTIONS /x HTTP/1.1",
         fields: &[("Max-Forwards", "5")],
@@ -407,4 +414,20 @@ async fn a_post_whose_connection_breaks_is_never_sent_twice() {
     client.send("POST /x HTTP/1.1\r\nHost: x.branch\r\nContent-Length: 4\r\n\r\nsoap").await;
     assert_eq!(client.reply("POST").await.status, 502);
     assert_eq!(origin.requests("/x"), 1);
+}
+
+#[tokio::test]
+async fn what_an_unsafe_method_changes_may_be_named_as_the_client_knows_it() {
+    let (origin, weir) = scene().await;
+    origin.answer("/page", |ask| Answer::text("200 OK", &ask.earlier.to_string()).with("Cache-Control", "max-age=60"));
+    origin.answer("/edit", |_| Answer::text("201 Created", "done").with("Location", "http://w.branch/page"));
+    assert_eq!(weir.get("w.branch", "/page").await.text(), "0");
+    weir.settled().await;
+    assert!(weir.get("w.branch", "/page").await.is_hit());
+    for (host, earlier) in [("other.branch", "0"), ("w.branch", "1")] {
+        let mut client = weir.client().await;
+        client.send(format!("POST /edit HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n")).await;
+        assert_eq!(client.reply("POST").await.status, 201);
+        assert_eq!(weir.get("w.branch", "/page").await.text(), earlier, "after a POST to {host}");
+    }
 }

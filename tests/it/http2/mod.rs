@@ -1,5 +1,6 @@
 //! HTTP/2 from clients that break its rules or use up what it costs (RFC 9113 §10.5): each is ended or bounded, and others are served.
 
+mod forwarded;
 mod frames;
 mod table;
 
