@@ -25,6 +25,10 @@ class Cold(Case):
         self.key, self.title, self.goals, self.servers = key, title, goals, servers
         self.name, self.command, self.door, self.words = name, command, door, words
 
+    def path(self, turn):
+        # The name of a package: what is large by its name may be asked for in parts from the first request on.
+        return f"/cold/{turn}/{self.name}.cab"
+
     def turn(self, shop, turn):
         # Another content each time: equal content could be recognised.
         shop.origin.provide(self.name, turn + 1)
@@ -35,7 +39,7 @@ class Cold(Case):
         right_bytes(server, "/1k", origin.expected(shop.origin, "/1k"))
 
     def sample(self, shop, server, turn):
-        path, length = f"/cold/{turn}/{self.name}", origin.SIZES[self.name]
+        path, length = self.path(turn), origin.SIZES[self.name]
         words = {"path": path, "seed": turn + 1, "len": length} | self.words
         mark = shop.origin.mark()
         figures = shop.helper.run(self.command, server, **words)
@@ -43,7 +47,7 @@ class Cold(Case):
 
     def finish(self, shop, server):
         """Every byte of what the last turn stored; while it was measured one word in 4 KiB was looked at."""
-        path = f"/cold/{self.turns - 1}/{self.name}"
+        path = self.path(self.turns - 1)
         right_bytes(server, path, origin.expected(shop.origin, path))
 
 
@@ -54,6 +58,7 @@ class Evicted(Case):
     title = "1 KiB hits (4 connections) while 8 clients read evicted 1 MiB ranges"
     goals = (Ratio("rate", 1.0), Ratio("pieces_per_second", 1.0, TrafficServerDisk.name))
     servers = (Nginx, NginxThreads, VarnishFile, TrafficServerDisk, Weir)
+    missed = "Two closed loops: weir reads more cold ranges than any other here, and what they take of the cores the hot hits have not."
     shows = ("rate", "p50", "p99", "pieces_per_second", "disk_read_bytes", "memory")
     READERS, PAUSE = 8, 0.25
 

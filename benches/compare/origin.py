@@ -41,8 +41,8 @@ http {{
     root {files};
     server {{
         listen 127.0.0.1:{port} backlog=4096;
-        # The same file under as many names as wanted: /cold/TURN/FILE.
-        rewrite ^/cold/[^/]+/(.+)$ /$1 break;
+        # The same file under as many names as wanted: /cold/TURN/FILE.cab.
+        rewrite ^/cold/[^/]+/(.+)[.]cab$ /$1 break;
         # 4 KiB: the path of 16 bytes, 256 times.
         location /many/ {{
             add_header ETag '"1"';
@@ -53,7 +53,7 @@ http {{
     }}
     server {{
         listen 127.0.0.1:{held_port} backlog=4096;
-        rewrite ^/cold/[^/]+/(.+)$ /$1 break;
+        rewrite ^/cold/[^/]+/(.+)[.]cab$ /$1 break;
         limit_rate {held};
     }}
 }}
@@ -127,4 +127,4 @@ def expected(origin, path):
     """The bytes of `path`, as the origin has them."""
     if path.startswith("/many/"):
         return (path * (SMALL // len(path))).encode()
-    return (origin.files / path.rpartition("/")[2]).read_bytes()
+    return (origin.files / path.rpartition("/")[2].removesuffix(".cab")).read_bytes()

@@ -7,13 +7,14 @@
 #
 # As root on a Debian machine to spare: packages that are missing are installed, without starting their services. Everything listens on
 # loopback, on free ports, and works below a temporary directory (COMPARE_WORK says where; some 30 GB are wanted). Samples are kept in
-# target/compare, a file for each case, so that cases can be measured one by one. WEIR names another binary than target/release/weir.
+# target/compare (COMPARE_RESULTS names another place), a file for each case, so that cases can be measured one by one. WEIR names another
+# binary than target/release/weir, WEIR_MORE a file with more of weir's configuration.
 
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
-results=$root/target/compare
+results=${COMPARE_RESULTS:-$root/target/compare}
 mkdir -p "$results"
 
 # need COMMAND PACKAGE …: the packages whose commands are missing.

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from process import Process, free_port, listens, wait_until
+from process import Process, free_port, listens, read, wait_until
 
 # Smaller files are no content that a case reads ranges of.
 LARGE = 16 << 20
@@ -143,7 +143,7 @@ door = "reverse"
 listen = ["127.0.0.1:{free_port()}"]
 [log]
 access = "off"
-""")
+""" + read(os.environ.get("WEIR_MORE", os.devnull)))
 
     def command(self):
         return [self.place.weir, "serve", "--config", self.directory / "weir.toml"]
