@@ -101,6 +101,9 @@ def standing(shop, case, turns, keep):
                 if figures := case.finish(shop, server):
                     keep(kind="once", case=case.key, server=server.name, **figures)
     finally:
+        # All end before the first directory goes: with many objects in it that takes a minute.
+        for server in servers:
+            server.stop()
         for server in servers:
             server.remove()
 
