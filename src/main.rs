@@ -49,6 +49,14 @@ enum Verb {
         #[command(flatten)]
         at: AdminArgs,
     },
+    /// Say how to point clients at the running weir: Group Policy, registry, DHCP, DNS and proxy settings, with its own addresses
+    Clients {
+        /// Print the settings
+        #[arg(long, required = true)]
+        how: bool,
+        #[command(flatten)]
+        at: AdminArgs,
+    },
     /// Remove stored content
     Purge {
         #[command(flatten)]
@@ -168,6 +176,7 @@ fn main() -> ExitCode {
         Verb::Check(args) => with_config(Config::load, args.sources(), |config, _| check(&config)),
         Verb::Demo(args) => run_demo(&args),
         Verb::Status { json, at } => ask(at, Command::Status { json }),
+        Verb::Clients { how: _, at } => ask(at, Command::Guide),
         Verb::Purge { what, dry_run, at } => ask(at, Command::Purge(Purge { what: what.what(), dry_run })),
         Verb::Pin { url, undo, at } => ask(at, Command::Pin(Pin { url, pinned: !undo })),
         Verb::Reload { at } => ask(at, Command::Reload),

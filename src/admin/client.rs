@@ -1,4 +1,4 @@
-//! The command line's side of the interface: `weir status`, `weir purge`, `weir pin`, over the Unix socket or loopback.
+//! The command line's side of the interface: `weir status`, `weir clients`, `weir purge`, `weir pin`, over the Unix socket or loopback.
 
 use std::{fmt, io, io::Write, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -14,7 +14,7 @@ use tokio::{
     time,
 };
 
-use crate::admin::{ObjectQuery, Pin, Purge, PurgeWhat, Status, terminal};
+use crate::admin::{ObjectQuery, Pin, Purge, PurgeWhat, Status, guide, terminal};
 
 /// Where the running weir listens for administration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub enum Command {
     Status {
         json: bool,
     },
+    /// How to point clients at it.
+    Guide,
     /// One page of stored responses, as JSON.
     Objects(ObjectQuery),
     Purge(Purge),
@@ -72,6 +74,7 @@ pub async fn run(place: &Place, command: &Command, out: &mut (dyn Write + Send))
             writeln!(out)?;
         }
         Command::Status { json: false } => terminal::status(&parse::<Status>(place, &answer)?, out)?,
+        Command::Guide => guide::write(&parse::<Status>(place, &answer)?, out)?,
         Command::Purge(_) => terminal::purged(&parse(place, &answer)?, out)?,
         Command::Pin(pin) => terminal::pinned(pin, &parse(place, &answer)?, out)?,
         Command::Reload => writeln!(out, "configuration reloaded")?,
@@ -82,7 +85,7 @@ pub async fn run(place: &Place, command: &Command, out: &mut (dyn Write + Send))
 impl Command {
     fn request(&self) -> Request<Full<Bytes>> {
         let (method, path, body) = match self {
-            Self::Status { .. } => (Method::GET, "/api/status".into(), None),
+            Self::Status { .. } | Self::Guide => (Method::GET, "/api/status".into(), None),
             Self::Objects(query) => (Method::GET, objects_path(query), None),
             Self::Purge(purge) => (Method::POST, "/api/purge".into(), Some(purge_body(purge))),
             Self::Pin(pin) => (Method::POST, "/api/pin".into(), Some(serde_json::json!(pin))),

@@ -6,6 +6,7 @@
 mod access;
 mod api;
 pub mod client;
+mod guide;
 mod history;
 mod human;
 mod page;

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use crate::admin::tests::fake::interface;
-use crate::admin::{Hour, Listening, Readiness, Status, page};
+use crate::admin::{Hour, Listening, Readiness, Status, guide, page};
 
 fn status(name: &str) -> Status {
     serde_json::from_str(&interface(name).get("/api/status").body).unwrap()
@@ -75,6 +75,24 @@ fn the_guide_gives_the_addresses_of_this_weir() {
         assert!(html.contains(said) || html.contains(&said.replace("&quot;", "\"")), "{said} is not in {html}");
     }
     assert!(!html.contains("port 80 only"), "the delivery door is on port 80");
+}
+
+#[test]
+fn the_guide_says_the_same_in_a_terminal_without_markup() {
+    let mut text = Vec::new();
+    guide::write(&status("terminal"), &mut text).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    for said in [
+        "/v DOCacheHost /t REG_SZ /d 10.20.0.5 /f",
+        "netsh dhcp server set optionvalue 235 STRING \"10.20.0.5\"",
+        "address=/download.windowsupdate.com/10.20.0.5",
+        "/v WUServer /t REG_SZ /d https://10.20.0.5:8531 /f",
+        "\"http://10.20.0.5/mscomtest/wuidt.gif?cacheHostOrigin=au.download.windowsupdate.com\"",
+        "Acquire::http::Proxy \"http://10.20.0.5:8080\";",
+    ] {
+        assert!(text.lines().any(|line| line.starts_with("    ") && line.contains(said)), "{said} is no line of {text}");
+    }
+    assert!(!text.contains('<') && !text.contains("&quot;"), "{text}");
 }
 
 #[test]
