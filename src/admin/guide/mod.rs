@@ -31,15 +31,16 @@ const PLACEHOLDER: &str = "weir.branch.example";
 
 /// The advice for the doors that are open. Nothing, if none is.
 pub(super) fn chapters(status: &Status) -> Vec<Chapter> {
-    let all: [(&str, fn(&way::Way) -> Chapter); 6] = [
-        ("delivery", chapters::delivery),
-        ("wsus", chapters::wsus),
-        ("forward", chapters::forward),
-        ("reverse", chapters::reverse),
-        ("transparent", chapters::transparent),
-        ("delivery", chapters::proof),
+    let to = |door| way::Way::to(status, door);
+    let made = [
+        to("delivery").map(|way| chapters::delivery(&way)),
+        to("wsus").map(|way| chapters::wsus(&way)),
+        to("forward").map(|way| chapters::forward(&way)),
+        to("reverse").map(|way| chapters::reverse(&way)),
+        to("transparent").map(|way| chapters::transparent(&way)),
+        to("delivery").map(|way| chapters::proof(&way)),
     ];
-    all.iter().filter_map(|(door, chapter)| Some(chapter(&way::Way::to(status, door)?))).collect()
+    made.into_iter().flatten().collect()
 }
 
 /// One line for each socket: where it is, whether it speaks TLS, and its doors.
