@@ -39,6 +39,7 @@ mod recover;
 mod responses;
 mod room;
 mod shared;
+mod stamps;
 mod table;
 mod writer;
 
@@ -50,6 +51,7 @@ pub use blob::Blob;
 pub use disk::{Disk, RealDisk};
 pub use fsck::{Report, fsck};
 pub use recover::open;
+pub use stamps::Stamp;
 pub use writer::Writer;
 
 use crate::{
@@ -195,6 +197,22 @@ impl Store {
     /// [`Store::lookup`] when memory suffices to answer; `None` means: use `lookup`.
     pub fn lookup_now(&self, key: KeyHash) -> Option<Arc<[Arc<Object>]>> {
         self.shared.lookup_now(key)
+    }
+
+    /// Whether what a lookup of `key` found still holds: as long as this gives what it gave before that lookup.
+    pub fn stamp(&self, key: KeyHash) -> Stamp {
+        self.shared.table.stamp(key)
+    }
+
+    /// Notes a use of a response that was not looked up, for eviction and for the memory tier.
+    pub fn used(&self, object: &Object) {
+        // They keep what is asked for.
+        let _ = (self.lookup_now(object.meta.key.hash()), self.shared.memory.contents.get(&object.meta.blob));
+    }
+
+    /// Counts a response whose content came from memory, where it was kept by somebody who has it from [`Store::small`].
+    pub fn count_memory_hit(&self) {
+        self.shared.metrics.memory_hits.inc();
     }
 
     /// Stores a response; one with the same key and the same `selecting` is replaced. Seen by `lookup` at once, durable with the next commit

@@ -17,7 +17,10 @@ use crate::{
     digest::Digest,
     key::KeyHash,
     object::{BlobId, Object, ObjectId},
-    store::place::BLOCK_LEN,
+    store::{
+        place::BLOCK_LEN,
+        stamps::{Stamp, Stamps},
+    },
 };
 
 /// What the table keeps of an object. Two equal slots mean the same stored response, unchanged.
@@ -73,9 +76,17 @@ pub(super) struct Marks {
 type KeyShard = HashMap<KeyHash, Slots, Spread>;
 type BlobShard = HashMap<BlobId, BlobEntry, Spread>;
 
+/// A shard in which one key is being changed. Its stamp changes at the end, before others can look.
+pub(super) struct Changing<'a> {
+    shard: RwLockWriteGuard<'a, KeyShard>,
+    stamps: &'a Stamps,
+    key: KeyHash,
+}
+
 #[derive(Debug)]
 pub(super) struct Table {
     keys: Box<[RwLock<KeyShard>]>,
+    stamps: Stamps,
     blobs: Box<[RwLock<BlobShard>]>,
     /// Declared digests of verified blobs. May name a blob that has gone: who asks looks.
     digests: RwLock<HashMap<Digest, BlobId>>,
@@ -102,6 +113,7 @@ impl Default for Table {
     fn default() -> Self {
         Self {
             keys: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            stamps: Stamps::default(),
             blobs: (0..SHARDS).map(|_| RwLock::default()).collect(),
             digests: RwLock::default(),
             gone: AtomicU64::new(0),
@@ -117,8 +129,15 @@ impl Table {
         self.keys[key_shard(key)].read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn keys_mut(&self, key: KeyHash) -> RwLockWriteGuard<'_, KeyShard> {
-        self.keys[key_shard(key)].write().unwrap_or_else(PoisonError::into_inner)
+    /// The shard of `key`, to change what is under that key and no other.
+    pub(super) fn keys_mut(&self, key: KeyHash) -> Changing<'_> {
+        let shard = self.keys[key_shard(key)].write().unwrap_or_else(PoisonError::into_inner);
+        Changing { shard, stamps: &self.stamps, key }
+    }
+
+    /// See [`Stamp`].
+    pub(super) fn stamp(&self, key: KeyHash) -> Stamp {
+        self.stamps.of(key)
     }
 
     /// The objects of a key now, the most recent first.
@@ -199,6 +218,26 @@ impl Table {
             self.gone.store(0, Relaxed);
             digests.retain(|_, id| self.blob(*id, |_| ()).is_some());
         }
+    }
+}
+
+impl Deref for Changing<'_> {
+    type Target = KeyShard;
+
+    fn deref(&self) -> &KeyShard {
+        &self.shard
+    }
+}
+
+impl DerefMut for Changing<'_> {
+    fn deref_mut(&mut self) -> &mut KeyShard {
+        &mut self.shard
+    }
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        self.stamps.change(self.key);
     }
 }
 

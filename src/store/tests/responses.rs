@@ -179,3 +179,26 @@ async fn quarantined_content_is_kept_aside_and_never_found() {
     assert!(disk.files().contains(&kept));
     assert!(store.quarantine(blob.id(), "again").await.is_err());
 }
+
+#[tokio::test]
+async fn a_stamp_holds_until_something_changes_under_its_key() {
+    let store = start(&SimDisk::new(3)).await;
+    let stamp = || store.stamp(key("/a").hash());
+    let blob = put(&store, "/a", &content(1, 1_000)).await;
+    let stored = store.lookup(key("/a").hash()).await.unwrap()[0].clone();
+    let found = stamp();
+    put(&store, "/b", &content(2, 1_000)).await;
+    store.used(&stored);
+    assert_eq!(stamp(), found);
+
+    store.update(&stored, meta("/a", &blob)).unwrap();
+    let updated = stamp();
+    assert_ne!(updated, found);
+    store.insert(meta("/a", &blob));
+    let replaced = stamp();
+    assert_ne!(replaced, updated);
+    assert_eq!(store.purge(Purge::Key(key("/a").hash()), true).await.unwrap().objects, 1);
+    assert_eq!(stamp(), replaced);
+    store.purge(Purge::Key(key("/a").hash()), false).await.unwrap();
+    assert_ne!(stamp(), replaced);
+}
