@@ -39,7 +39,7 @@ pub(super) fn spawn(content: Arc<Content>, id: u64, at: u64, started: Option<Sta
     tokio::spawn(async move {
         let ended = Ended { content: content.clone(), id, result: Some(Err(Error::Stopped)) };
         let stopping = content.hub.stopping();
-        let fill = Fill { content, id, at, writer: None, place: None };
+        let fill = Fill { content, id, start: at, at, writer: None, place: None };
         let result = tokio::select! {
             result = fill.drive(started) => result,
             () = stopping => Err(Error::Stopped),
@@ -80,6 +80,7 @@ impl Drop for Ended {
 struct Fill {
     content: Arc<Content>,
     id: u64,
+    start: u64,
     /// The next byte to come.
     at: u64,
     /// `None` before the first byte, and once the store refused one.
@@ -119,7 +120,8 @@ impl Fill {
         result
     }
 
-    /// Asks until the run is complete, resuming at the missing byte. Attempts that bring something do not count.
+    /// Asks until the run is complete, resuming at the missing byte. Attempts that bring something do not count. A run that brought
+    /// nothing and that no client was promised ends with its first error: they hear of it.
     async fn attempts(&mut self, next: &mut Option<Answer>) -> Result<(), Error> {
         let (mut attempt, mut reached) = (0, self.at);
         loop {
@@ -144,6 +146,10 @@ impl Fill {
             attempt += 1;
             // A place that redirects led to may be gone or its signature over: the name that clients know leads to a new one.
             let elsewhere = matches!(error, Error::Answered(_)) && self.content.forget_moved();
+            let is_owed = self.content.broke(self.id, self.at) || self.at > self.start;
+            if !is_owed && !elsewhere {
+                return Err(error);
+            }
             if (!error.is_passing() && !elsewhere) || attempt >= ATTEMPTS_MAX || self.content.binding.is_none() {
                 return Err(error);
             }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
 use super::{
-    Body, Hub, Wanted,
+    Body, Error, Hub, Wanted,
     body::{self, Stretch},
     content::Content,
     known::Known,
@@ -15,7 +15,11 @@ use super::{
 };
 use crate::{
     piece::ByteRange,
-    semantics::{Facts, range::RangeSet, vary},
+    semantics::{
+        Facts, Selection,
+        range::{RangeLimits, RangeSet},
+        select, vary,
+    },
     store::Blob,
 };
 
@@ -162,6 +166,40 @@ impl Found {
             Some(RangeSet::Many(_) | RangeSet::Excessive) | None => ByteRange::new(0, len),
         };
         asked.is_some_and(|asked| !content.covers(asked))
+    }
+
+    /// Whether the first byte that `want` gets is here, or on its way in an answer that was judged: the head may go out. Before that
+    /// nobody knows whether the origin still has this representation, or anything.
+    pub(super) fn has_begun(&self, want: &Wanted) -> bool {
+        self.unbegun(want).is_none()
+    }
+
+    /// Waits until [`Self::has_begun`], asking for what is missing.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] when the origin has another representation now: this one is gone from the store. Otherwise why no byte came.
+    pub(super) async fn begin(&mut self, want: &Wanted) -> Result<(), Error> {
+        let Some((content, ranges)) = self.unbegun(want) else { return Ok(()) };
+        // Now, since all of it may be here when the first byte is.
+        self.look_at(&ranges);
+        content.reader(ranges.first().copied(), Some(self.client)).begin().await
+    }
+
+    /// The content and the ranges of it that `want` gets (all of it when empty), if the first byte is not certain.
+    fn unbegun(&self, want: &Wanted) -> Option<(Arc<Content>, Vec<ByteRange>)> {
+        let Place::Content(content) = &self.bytes else { return None };
+        if want.method == Method::HEAD || content.is_complete() {
+            return None;
+        }
+        let limits = RangeLimits { lines: want.lines, ..RangeLimits::default() };
+        let ranges = match select(&want.method, &want.fields, self.facts(), content.len(), &limits) {
+            Selection::Whole => Vec::new(),
+            Selection::Part(range) => vec![range],
+            Selection::Parts(ranges) => ranges,
+            Selection::NotModified | Selection::PreconditionFailed | Selection::Unsatisfiable => return None,
+        };
+        let first = ranges.first().map_or(0, |range| range.start);
+        (!content.is_certain(first)).then(|| (content.clone(), ranges))
     }
 
     /// All of the content.

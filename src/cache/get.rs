@@ -41,7 +41,10 @@ fn hit_now(hub: &Arc<Hub>, want: &Arc<Wanted>, request: &RequestDirectives, now:
     let objects = hub.store.lookup_now(want.key.hash())?;
     let Chosen::Known(known) = choose(hub, want, &objects) else { return None };
     let verdict = freshness(&known.facts, request, policy(want, &known), now);
-    matches!(verdict, Freshness::Fresh { .. }).then(|| Found::open_now(hub, &known, want, &hit(&verdict))).flatten()
+    if !matches!(verdict, Freshness::Fresh { .. }) {
+        return None;
+    }
+    Found::open_now(hub, &known, want, &hit(&verdict)).filter(|found| found.has_begun(want))
 }
 
 async fn ask_or_join(hub: &Arc<Hub>, want: &Arc<Wanted>, request: &RequestDirectives, now: SystemTime) -> Result<Answer, Error> {
@@ -58,14 +61,18 @@ async fn ask_or_join(hub: &Arc<Hub>, want: &Arc<Wanted>, request: &RequestDirect
             Looked::Stored(found, freshness) => match at_once(&freshness) {
                 // RFC 9111 §5.2.1.7: neither the rest of it nor its validation may be fetched for this request.
                 AtOnce::Yes | AtOnce::WithRefresh if request.only_if_cached => return cached(found, want),
-                AtOnce::Yes => return Ok(Answer::Found(found)),
-                AtOnce::WithRefresh => {
-                    refresh(hub, want, &found);
+                at_once @ (AtOnce::Yes | AtOnce::WithRefresh) => {
+                    let Some(found) = begun(found, want).await? else { continue };
+                    if matches!(at_once, AtOnce::WithRefresh) {
+                        refresh(hub, want, &found);
+                    }
                     return Ok(Answer::Found(found));
                 }
                 AtOnce::No => {
                     let how = if is_demanded(&freshness) { How::Request } else { How::Replaced };
-                    (Some(Stale { may_answer: on_error(&freshness), found }), how)
+                    // Without its first byte it cannot help: the origin would have to be asked for that.
+                    let may_answer = on_error(&freshness) && found.has_begun(want);
+                    (Some(Stale { may_answer, found }), how)
                 }
             },
         };
@@ -80,7 +87,11 @@ async fn ask_or_join(hub: &Arc<Hub>, want: &Arc<Wanted>, request: &RequestDirect
                 Boarding::Join(flight) => {
                     hub.metrics.collapsed.inc();
                     match flight::landing(flight).await {
-                        Landed::Found(found) if found.fits(want) => return Ok(Answer::Found(found.joined(want, how))),
+                        Landed::Found(found) if found.fits(want) => {
+                            if let Some(found) = begun(found.joined(want, how), want).await? {
+                                return Ok(Answer::Found(found));
+                            }
+                        }
                         // Another variant, as it turned out: those who want ours fly together.
                         Landed::Found(found) if flown == want.key.hash() => flown = variant(want, found.fields()),
                         Landed::Refused(code) => match stored {
@@ -99,6 +110,7 @@ async fn ask_or_join(hub: &Arc<Hub>, want: &Arc<Wanted>, request: &RequestDirect
                 // It landed between our look-up and our boarding.
                 Looked::Stored(found, freshness) if matches!(at_once(&freshness), AtOnce::Yes) => {
                     leader.land(Landed::Found(found.clone()));
+                    let Some(found) = begun(found, want).await? else { continue };
                     return Ok(Answer::Found(found));
                 }
                 _ => Some(leader),
@@ -106,13 +118,25 @@ async fn ask_or_join(hub: &Arc<Hub>, want: &Arc<Wanted>, request: &RequestDirect
             leader => leader,
         };
         return match send::send(hub, want, stored.as_ref().map(Stale::stored), how, leader).await {
-            Ok(Outcome::Found(found) | Outcome::Own(found)) => Ok(Answer::Found(found)),
+            Ok(Outcome::Found(found) | Outcome::Own(found)) => match begun(found, want).await? {
+                Some(found) => Ok(Answer::Found(found)),
+                None => continue,
+            },
             Ok(Outcome::Relayed(relayed)) => Ok(relayed_or_stale(stored, relayed, how)),
             Err(error) => stale_or(stored, error),
         };
     }
     // Every turn found something that did not fit, each of another origin's answer.
     Err(Error::Stalled)
+}
+
+/// `found` once its head may be sent. `None`: the origin has something else now, and what was found is not stored any more.
+async fn begun(mut found: Found, want: &Wanted) -> Result<Option<Found>, Error> {
+    match found.begin(want).await {
+        Ok(()) => Ok(Some(found)),
+        Err(Error::Changed) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// What a look-up found.
@@ -283,5 +307,5 @@ fn refresh(hub: &Arc<Hub>, want: &Arc<Wanted>, found: &Found) {
     }
 }
 
-/// One for the key, one for the variant, then alone.
-const TURNS_MAX: usize = 4;
+/// One for what is stored in part and turns out to be outdated, one for the key, one for the variant, then alone.
+const TURNS_MAX: usize = 5;

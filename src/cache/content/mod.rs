@@ -192,15 +192,40 @@ impl Content {
         let mut state = self.lock();
         let (at, end) = range.map_or((0, state.len.unwrap_or(u64::MAX)), |range| (range.start, range.end));
         let id = state.id();
-        state.readers.insert(id, Interest { at, end });
+        state.readers.insert(id, Interest { at, end, has_begun: true });
         state.grace = Instant::now();
         let ahead = client.map_or(0, |client| state.read_ahead(client, at, end));
         Reader { content: self.clone(), id, at, end, ahead, failures: state.failures, rereads: 0, lingers: true }
     }
 
+    /// Whether the byte at `offset` is here, or on its way in an answer that was judged to be of this representation.
+    pub(super) fn is_certain(&self, offset: u64) -> bool {
+        let state = self.lock();
+        state.len.is_some_and(|len| offset >= len)
+            || state.in_window(offset, offset + 1).is_some()
+            || self.blob.present_until(offset).is_some()
+            || state.promises(offset, self.far())
+    }
+
+    /// How far a run may be away from a byte that is wanted now.
+    fn far(&self) -> u64 {
+        if self.binding.is_some() { FAR } else { u64::MAX }
+    }
+
     /// Enters the run that brings the bytes of a body whose head was just judged.
     pub(super) fn adopt(&self, start: u64, end: Option<u64>) -> u64 {
-        self.lock().start_run(start, end)
+        let mut state = self.lock();
+        let id = state.start_run(start, end);
+        state.judged(id, true);
+        id
+    }
+
+    /// The answer that run `id` had broke. Whether it is worth asking for the byte at `at` again and again: not so while everybody
+    /// who waits for it can be told of the error instead.
+    pub(super) fn broke(&self, id: u64, at: u64) -> bool {
+        let mut state = self.lock();
+        state.judged(id, false);
+        state.is_owed(id, at)
     }
 
     /// Takes bytes of run `id` and passes them to waiting readers.
@@ -328,11 +353,10 @@ impl Content {
         if let Some(until) = self.blob.present_until(reader.at) {
             return Step::Read(until.min(reader.end) - reader.at);
         }
-        let resumable = self.binding.is_some();
-        if state.brings(reader.at, if resumable { FAR } else { u64::MAX }) {
+        if state.brings(reader.at, self.far()) {
             return Step::Wait;
         }
-        if let Some(error) = state.why_not(reader, resumable) {
+        if let Some(error) = state.why_not(reader, self.binding.is_some()) {
             return Step::Failed(error);
         }
         if state.runs.len() >= RUNS_MAX {
@@ -351,7 +375,9 @@ impl Content {
             state.runs.iter().filter(near).map(|run| Running { floor: run.floor(), at: run.at, end: run.end }).collect();
         let missing = self.blob.missing(wanted);
         let requests = plan::next_requests(wanted, &missing, &running, pace);
-        let room = RUNS_MAX.saturating_sub(state.runs.len());
+        // Nobody knows whether the origin answers: one request finds out.
+        let useful = if state.has_begun(reader) { RUNS_MAX } else { state.runs.len() + 1 };
+        let room = useful.min(RUNS_MAX).saturating_sub(state.runs.len());
         let started: Vec<_> =
             requests.into_iter().take(room).map(|range| (state.start_run(range.start, Some(range.end)), range)).collect();
         drop(state);
@@ -362,9 +388,15 @@ impl Content {
 
     /// Keeps the line busy ahead of a reader that is being served from what is present.
     fn look_ahead(self: &Arc<Self>, reader: &Reader) {
+        if reader.end - reader.at + reader.ahead > LOOK_AHEAD_MIN {
+            self.ask_ahead(reader);
+        }
+    }
+
+    /// Starts what `reader` needs although its next byte is here.
+    fn ask_ahead(self: &Arc<Self>, reader: &Reader) {
         let state = self.lock();
-        let wanted_more = reader.end - reader.at + reader.ahead;
-        if self.binding.is_some() && state.ended.is_none() && reader.end != u64::MAX && wanted_more > LOOK_AHEAD_MIN {
+        if self.binding.is_some() && state.ended.is_none() && reader.end != u64::MAX {
             self.start_runs(state, reader);
         }
     }

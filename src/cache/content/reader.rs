@@ -7,7 +7,7 @@ use http_body::Frame;
 use tokio::time::Instant;
 
 use super::{
-    Content,
+    Content, GRACE,
     state::{Interest, State},
 };
 use crate::{
@@ -114,6 +114,43 @@ impl Reader {
         }
     }
 
+    /// Waits until the next byte is here, for a client that was promised nothing yet. The rest keeps coming until that client reads.
+    pub(in crate::cache) async fn begin(mut self) -> Result<(), Error> {
+        self.set_begun(false);
+        self.arrival().await?;
+        self.set_begun(true);
+        // From here on this one is not the last that waits: the client itself is about to.
+        self.lingers = false;
+        self.content.lock().grace = Instant::now() + GRACE;
+        self.content.ask_ahead(&self);
+        Ok(())
+    }
+
+    fn set_begun(&self, has_begun: bool) {
+        if let Some(interest) = self.content.lock().readers.get_mut(&self.id) {
+            interest.has_begun = has_begun;
+        }
+    }
+
+    /// Waits until the next byte is here, and takes nothing.
+    async fn arrival(&mut self) -> Result<(), Error> {
+        let content = self.content.clone();
+        let deadline = Instant::now() + content.hub.config().reader_timeout;
+        loop {
+            let mut changed = std::pin::pin!(content.changed.notified());
+            changed.as_mut().enable();
+            match content.step(self) {
+                Step::Bytes(_) | Step::Read(_) | Step::End => return Ok(()),
+                Step::Wait => {
+                    if tokio::time::timeout_at(deadline, changed).await.is_err() {
+                        return Err(Error::Stalled);
+                    }
+                }
+                Step::Failed(error) => return Err(error),
+            }
+        }
+    }
+
     fn moved(&mut self, bytes: Bytes) -> Bytes {
         self.advanced(bytes.len() as u64);
         bytes
@@ -193,7 +230,7 @@ impl Drop for Reader {
         let goes_on = self.lingers && self.leaves_little(&state) && tokio::runtime::Handle::try_current().is_ok();
         let heir = goes_on.then(|| {
             let id = state.id();
-            state.readers.insert(id, Interest { at: self.at, end: self.end });
+            state.readers.insert(id, Interest { at: self.at, end: self.end, has_begun: true });
             let failures = state.failures;
             Reader {
                 content: self.content.clone(),

@@ -13,16 +13,23 @@ pub(super) struct Run {
     pub(super) window_len: usize,
     /// Whether the store takes the bytes; if not, the window is all there is.
     pub(super) stored: bool,
+    /// Whether it pours an answer whose head was judged before the run began: clients may have been told of it.
+    pub(super) judged: bool,
 }
 
 impl Run {
     pub(super) fn new(id: u64, start: u64, end: Option<u64>) -> Self {
-        Self { id, at: start, end, window: VecDeque::new(), window_len: 0, stored: true }
+        Self { id, at: start, end, window: VecDeque::new(), window_len: 0, stored: true, judged: false }
     }
 
     /// Where the window begins: bytes before it are in the blob or gone.
     pub(super) fn floor(&self) -> u64 {
         self.at - self.window_len as u64
+    }
+
+    /// Whether the byte at `offset` is to come, and no more than `far` bytes away.
+    pub(super) fn brings(&self, offset: u64, far: u64) -> bool {
+        self.at <= offset && self.end.is_none_or(|end| offset < end) && offset - self.at <= far
     }
 
     pub(super) fn take(&self, at: u64, end: u64) -> Option<Bytes> {

@@ -35,8 +35,8 @@ pub(super) struct State {
     pub(super) ended: Option<Error>,
     /// Until then a run goes on although nobody reads: the client that asked is being answered.
     pub(super) grace: Instant,
-    /// Where clients stopped reading, to recognise those that read on: client → (end, how often in a row).
-    pub(super) sequences: HashMap<IpAddr, (u64, u32)>,
+    /// What clients read last, to recognise those that read on: client → (start, end, how often in a row).
+    pub(super) sequences: HashMap<IpAddr, (u64, u64, u32)>,
 }
 
 /// What a reader still wants.
@@ -45,6 +45,8 @@ pub(super) struct Interest {
     pub(super) at: u64,
     /// Exclusive; `u64::MAX` while the length is unknown.
     pub(super) end: u64,
+    /// Its client was promised these bytes; before that it can be told of an error.
+    pub(super) has_begun: bool,
 }
 
 impl State {
@@ -65,8 +67,30 @@ impl State {
 
     /// Whether a running request will bring the byte at `offset`, and is no more than `far` bytes away from it.
     pub(super) fn brings(&self, offset: u64, far: u64) -> bool {
-        let mut runs = self.runs.iter();
-        runs.any(|run| run.at <= offset && run.end.is_none_or(|end| offset < end) && offset - run.at <= far)
+        self.runs.iter().any(|run| run.brings(offset, far))
+    }
+
+    /// The same of a request whose answer was judged.
+    pub(super) fn promises(&self, offset: u64, far: u64) -> bool {
+        self.runs.iter().any(|run| run.judged && run.brings(offset, far))
+    }
+
+    pub(super) fn judged(&mut self, id: u64, judged: bool) {
+        if let Some(run) = self.runs.iter_mut().find(|run| run.id == id) {
+            run.judged = judged;
+        }
+    }
+
+    pub(super) fn has_begun(&self, reader: &Reader) -> bool {
+        self.readers.get(&reader.id).is_none_or(|interest| interest.has_begun)
+    }
+
+    /// Whether run `id`, now at `at`, is to bring what a client was promised; also while nobody reads.
+    pub(super) fn is_owed(&self, id: u64, at: u64) -> bool {
+        let Some(run) = self.runs.iter().find(|run| run.id == id) else { return false };
+        let end = run.end.unwrap_or(u64::MAX);
+        let mut waiting = self.readers.values().filter(|reader| reader.at < end && at < reader.end).peekable();
+        waiting.peek().is_none() || waiting.any(|reader| reader.has_begun)
     }
 
     /// Why no request for the next byte of `reader` is started.
@@ -141,13 +165,15 @@ impl State {
             return 0;
         }
         let streak = match self.sequences.get(&client) {
-            Some(&(last, streak)) if last == start => streak + 1,
+            Some(&(_, last, streak)) if last == start => streak + 1,
+            // The same request: it waited for its first byte.
+            Some(&(first, last, streak)) if (first, last) == (start, end) => streak,
             _ => 0,
         };
         if self.sequences.len() >= SEQUENCES_MAX {
             self.sequences.clear();
         }
-        self.sequences.insert(client, (end, streak));
+        self.sequences.insert(client, (start, end, streak));
         // The first continuation may be chance; from the second on it is a habit.
         if streak < 2 { 0 } else { ((end - start) << (streak - 1).min(4)).min(READ_AHEAD_MAX) }
     }

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use tokio::task::JoinSet;
 
-use crate::support::{Answer, Ask, Client, Content, End, Origin, Proxy, Reply, Resource, Step, eventually, proxy};
+use crate::support::{Answer, Ask, Client, Content, End, Gate, Origin, Proxy, Reply, Resource, Step, eventually, proxy};
 
 /// What the client of a misbehaving origin gets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -186,6 +186,26 @@ async fn an_origin_that_is_not_there_is_a_bad_gateway_and_comes_back() {
         weir.get("cdn.test", "/a").await.is_whole(&content.all()).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_origin_that_closes_after_its_head_cuts_who_has_the_head_and_is_an_error_for_the_next() {
+    let content = Content::new("a", 100_000);
+    let (origin, gate) = (Origin::start().await, Gate::closed());
+    let (plain, hold) = (Resource::new(&content).without_ranges(), gate.clone());
+    origin.answer("/a", move |ask| plain.answer(ask).only([Step::Hold(hold.clone()), Step::Close]));
+    let weir = proxy().upstream("cdn.test", &origin).start().await;
+    let mut client = weir.client().await;
+    client.ask("GET", "/a", &[("Host", "cdn.test")]).await;
+    let head = client.head().await.expect("a head before the origin closes");
+    gate.open();
+    let first = client.check(head, &content).await;
+    assert!(first.status == 200 && first.end == End::Cut && first.len == 0, "{first:?}");
+    let second = weir.get("cdn.test", "/a").await;
+    assert!(second.status == 502 && second.end == End::Whole, "{second:?}");
+
+    origin.serve("/a", Resource::new(&content));
+    assert!(weir.get("cdn.test", "/a").await.is_whole(&content.all()), "nothing of it stayed behind");
 }
 
 #[tokio::test]

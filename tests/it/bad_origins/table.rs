@@ -152,7 +152,6 @@ fn cuts(content: &Content) -> Vec<Row> {
             tampered(&plain.clone().chunked(), move |_, a| a.only([Step::Chunks(chunks.clone(), 0, MIDDLE), Step::Close])),
             Cut,
         ),
-        whole("closes after the head", tampered(&plain, |_, a| a.only([Step::Close])), Cut),
         whole(
             "closes after the head once",
             tampered(&after_head, |ask, a| if ask.earlier == 0 { a.only([Step::Close]) } else { a }),

@@ -3,6 +3,7 @@
 //! No row sleeps: time passes in `Age` and `Date` of what the origin sends (`@-100` is the date 100 seconds ago).
 
 mod one_client;
+mod opening;
 mod partial;
 mod stale;
 mod storing;

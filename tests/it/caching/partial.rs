@@ -107,8 +107,16 @@ impl Scene {
         let sent = origin.sent(&self.path) - sent;
         let missing = self.missing();
         if changed && !missing.is_empty() {
-            // Nothing tells before the missing bytes come that they belong to something else: the answer is cut, never mixed.
-            wrong.extend(self.is_wrong(&second, &self.before, true));
+            if missing.contains(&self.first()) {
+                wrong.extend(self.is_wrong(&second, &self.after, false).map(|why| format!("with its first byte missing: {why}")));
+            } else {
+                // Nothing tells before the missing bytes come that they belong to something else: the answer is cut, never mixed.
+                wrong.extend(self.is_wrong(&second, &self.before, true));
+            }
+            // One finds out; then each range of what is there now is one.
+            if requests > 1 + self.asked.1.map_or(1, <[_]>::len) {
+                wrong.push(format!("{requests} requests for something that changed"));
+            }
             let third = self.ask(&weir, self.asked.0).await;
             wrong.extend(self.is_wrong(&third, &self.after, false).map(|why| format!("after the cut: {why}")));
         } else {
@@ -154,7 +162,12 @@ impl Scene {
         needed.into_iter().filter(|at| !(whole || self.validators.combine()) || !kept.contains(at)).collect()
     }
 
-    /// What is wrong about an answer with bytes of `content`; `may_be_cut`: the end of it may be missing.
+    /// Where the second answer begins.
+    fn first(&self) -> u64 {
+        self.asked.1.and_then(|ranges| ranges.first()).map_or(0, |(start, _)| *start)
+    }
+
+    /// What is wrong about an answer with bytes of `content`; `may_be_cut`: the end of it may be missing, but not all of it.
     fn is_wrong(&self, reply: &Reply, content: &Content, may_be_cut: bool) -> Option<String> {
         let slices: Vec<Vec<u8>> = match self.asked.1 {
             None => vec![content.all()],
@@ -174,8 +187,8 @@ impl Scene {
                 (206, is_multipart && holds_in_order(&reply.body, &slices))
             }
         };
-        let is_cut = may_be_cut && (reply.end == End::Cut || matches!(reply.status, 502..=504));
-        let is_prefix = slices.len() != 1 || slices[0].starts_with(&reply.body) || reply.status >= 500;
+        let is_cut = may_be_cut && reply.end == End::Cut && reply.status == status && !reply.body.is_empty();
+        let is_prefix = slices.len() != 1 || slices[0].starts_with(&reply.body);
         if is_cut && is_prefix {
             return None;
         }
