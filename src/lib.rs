@@ -27,3 +27,4 @@ pub mod digest;
 pub mod key;
 pub mod object;
 pub mod piece;
+pub mod wsus;

@@ -7,10 +7,13 @@ mod dates;
 mod messages;
 mod multipart;
 mod ranges;
+mod soap;
 mod structured;
+mod xpress;
 
 pub use self::{
-    cache_control::cache_control, dates::dates, messages::messages, multipart::multipart, ranges::ranges, structured::structured,
+    cache_control::cache_control, dates::dates, messages::messages, multipart::multipart, ranges::ranges, soap::soap,
+    structured::structured, xpress::xpress,
 };
 
 /// Reads any bytes; panics when a promise is broken.
@@ -23,7 +26,9 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("messages", messages),
     ("multipart", multipart),
     ("ranges", ranges),
+    ("soap", soap),
     ("structured", structured),
+    ("xpress", xpress),
 ];
 
 /// The lines of an input that can be field values, at most `most`.
