@@ -33,6 +33,7 @@ pub struct Status {
     pub events: Vec<Event>,
     pub listening: Vec<Listening>,
     pub reachable: Vec<String>,
+    pub warnings: Vec<String>,
 }
 
 /// Bytes since start.
@@ -150,6 +151,7 @@ impl Status {
             events: snapshot.events,
             listening: snapshot.listening,
             reachable: snapshot.reachable,
+            warnings: snapshot.warnings,
         }
     }
 }

@@ -21,6 +21,9 @@ pub(super) fn status(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     if let Some(reason) = &status.store.degraded {
         writeln!(out, "NOTHING IS BEING STORED: {}", clean(reason))?;
     }
+    for warning in &status.warnings {
+        writeln!(out, "! {}", clean(warning))?;
+    }
     let traffic = &status.traffic;
     writeln!(out)?;
     writeln!(out, "saved      {:>12}  of {} sent to clients", Bytes(traffic.saved_bytes()), Bytes(traffic.content_bytes))?;

@@ -75,6 +75,8 @@ pub struct Snapshot {
     pub directory: String,
     /// Why nothing can be stored now, if so.
     pub degraded: Option<String>,
+    /// What the administrator should change in the configuration.
+    pub warnings: Vec<String>,
     /// Refusals and failures, newest first.
     pub events: Vec<Event>,
 }

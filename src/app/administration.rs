@@ -98,6 +98,7 @@ impl Weir for Administration {
             upstreams: parts.upstreams.health().into_iter().map(upstream).collect(),
             directory: parts.config.load().store.directory.display().to_string(),
             degraded: degraded(&stats),
+            warnings: parts.config.load().warnings(),
             events: events(&parts.log),
         }
     }

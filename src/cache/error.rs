@@ -71,7 +71,7 @@ impl Error {
     }
 
     /// Whether asking again for the same bytes may help.
-    pub(super) fn is_passing(&self) -> bool {
+    pub fn is_passing(&self) -> bool {
         use upstream::Error as Up;
         match self {
             Self::Upstream(error) => match error {
@@ -89,7 +89,7 @@ impl Error {
                 | Up::Unhealthy { .. } => true,
                 Up::Address { .. } | Up::Request { .. } | Up::Redirect { .. } | Up::RedirectLoop | Up::Closed => false,
             },
-            Self::Answered(status) => status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS,
+            Self::Answered(status) => is_passing(*status),
             Self::Short | Self::WrongRange | Self::Busy { .. } | Self::Stalled => true,
             Self::Store(_)
             | Self::Changed
@@ -100,6 +100,12 @@ impl Error {
             | Self::Stopped => false,
         }
     }
+}
+
+/// Whether a status speaks of the moment, not of the request: 5xx, and those of 4xx that say so (RFC 9110 §15.5.9, RFC 8470 §5.2, RFC 6585 §4).
+fn is_passing(status: StatusCode) -> bool {
+    status.is_server_error()
+        || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS)
 }
 
 impl From<store::Error> for Error {

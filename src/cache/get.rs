@@ -3,7 +3,7 @@
 use std::{fmt::Write, sync::Arc, time::SystemTime};
 
 use http::{HeaderMap, Method, StatusCode};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::{
     Answer, CacheStatus, Error, Found, How, Hub, Known, Wanted,
@@ -29,7 +29,12 @@ pub(super) async fn get(hub: &Arc<Hub>, want: &Arc<Wanted>, now: SystemTime) -> 
         return Ok(Answer::Found(found));
     }
     // Boxed: the future of a request is copied to its place, and it would be as large as the rarest of these steps needs.
-    Box::pin(ask_or_join(hub, want, &request, now)).await
+    let asking = Box::pin(ask_or_join(hub, want, &request, now));
+    match want.patience {
+        // What is being fetched belongs to the cache, and goes on.
+        Some(patience) => timeout(patience, asking).await.unwrap_or(Err(Error::Stalled)),
+        None => asking.await,
+    }
 }
 
 /// What answers without waiting for anything, be it a disk: nearly every request ends here.

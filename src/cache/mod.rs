@@ -117,6 +117,8 @@ pub struct Wanted {
     pub file: bool,
     pub lines: RepeatedLines,
     pub client: IpAddr,
+    /// The longest that the client waits for an answer that has to be fetched; `None`: as long as that takes.
+    pub patience: Option<Duration>,
     /// Hears of the interim responses to what is asked upstream for this request; not of those to a flight that it joined.
     pub interim: upstream::Interim,
 }

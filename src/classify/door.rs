@@ -10,6 +10,12 @@ impl Door {
 
     pub const ALL: [Self; 5] = [Self::Reverse, Self::Wsus, Self::Delivery, Self::Transparent, Self::Forward];
 
+    /// Whether its clients may be Delivery Optimization, which leaves a cache for 15 minutes when it is answered with a 4xx, or gets less than
+    /// 4,000 bytes a second for 20 s (microsoft/do-client, `mcc_manager.cpp`).
+    pub fn is_asked_by_delivery_optimization(self) -> bool {
+        matches!(self, Self::Delivery | Self::Transparent | Self::Wsus)
+    }
+
     /// The word for it in configuration, logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,6 +1,14 @@
 //! What a good configuration means where that is easily mistaken: nothing of it is a problem.
 
-use crate::{config::Config, listener::CertificateSummary, upstream::Kind};
+use std::net::IpAddr;
+
+use crate::{
+    classify::{Site, SiteKind},
+    config::Config,
+    key::Scheme,
+    listener::CertificateSummary,
+    upstream::Kind,
+};
 
 impl Config {
     /// One line each, for `weir check` and for the log of a start. `certificates`: what was read of those that are named here.
@@ -18,6 +26,24 @@ impl Config {
             let name = &parent.name;
             format!("parent {name} has no hosts: it is asked for content of every origin that clients may name, not for servers behind a door")
         }));
+        remarks.extend(self.warnings());
         remarks
     }
+
+    /// What an administrator should change as soon as possible; the status page shows it, too.
+    pub fn warnings(&self) -> Vec<String> {
+        let plain = |site: &Site| match &site.kind {
+            SiteKind::Wsus { origin, .. } if origin.scheme == Scheme::Http && !is_loopback(&origin.host) => Some(format!(
+                "{} is asked over plain http ({origin}): whoever is on the way can write update metadata, digests included, that clients \
+                     believe; let WSUS speak TLS, and write https and its port (8531) into the URL",
+                site.name
+            )),
+            _ => None,
+        };
+        self.policy.sites.iter().filter_map(plain).collect()
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }

@@ -1,6 +1,9 @@
 //! Content: from what the doors make of a request to what the cache can answer, and from its answer to the client's.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use http::{Response, StatusCode, header, request::Parts};
 
@@ -11,7 +14,7 @@ use super::{
     target,
 };
 use crate::{
-    cache::{Answer, CacheStatus, Forward, How, Wanted},
+    cache::{self, Answer, CacheStatus, Forward, How, Wanted},
     classify::{FreshnessRule, Want},
     semantics::{
         Facts, Policy,
@@ -31,11 +34,16 @@ impl Proxy {
         want: Want,
         now: SystemTime,
     ) -> Result<Answered, Error> {
+        let patient = !want.door.is_asked_by_delivery_optimization();
         let wanted = self.wanted(connection, parts, want);
         let mut answered = match self.cache.get(&wanted, now).await? {
             Answer::Found(found) => {
                 let selection = select(&wanted.method, &wanted.fields, found.facts(), found.len(), &self.limits());
                 respond::stored(found, selection, &wanted.method, now)
+            }
+            // A client error that speaks of the moment must not look like one of the request's.
+            Answer::Relayed { response, .. } if !patient && passes(response.status()) => {
+                return Err(cache::Error::Answered(response.status()).into());
             }
             Answer::Relayed { response, status } => relay(&wanted, *response, status, now),
         };
@@ -69,6 +77,7 @@ impl Proxy {
             // Content only: a resuming Delivery Optimization client adds a line per resume, and only the last is right.
             lines: RepeatedLines::Last,
             client: connection.peer.ip(),
+            patience: want.door.is_asked_by_delivery_optimization().then_some(PATIENCE),
             interim: connection.interims.open(parts.version, &self.node),
         })
     }
@@ -76,6 +85,13 @@ impl Proxy {
     fn limits(&self) -> RangeLimits {
         RangeLimits { lines: RepeatedLines::Last, ranges_max: self.config.load().ranges_max, ..RangeLimits::default() }
     }
+}
+
+/// Delivery Optimization counts 20 s of (nearly) nothing as a fault of the cache; an error before that is one of the origin.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+fn passes(code: StatusCode) -> bool {
+    code.is_client_error() && cache::Error::Answered(code).is_passing()
 }
 
 /// The policy for what a name stands for, and the one once its content matched its digest.

@@ -42,6 +42,8 @@ pub(super) fn rescue(error: &Error) -> Answered {
 fn of_cache(error: &cache::Error) -> StatusCode {
     match error {
         cache::Error::Upstream(error) => of_upstream(error),
+        // 408, 425, 429: the origin has no time now.
+        cache::Error::Answered(code) if code.is_client_error() && error.is_passing() => StatusCode::SERVICE_UNAVAILABLE,
         cache::Error::Changed
         | cache::Error::Answered(_)
         | cache::Error::WrongRange

@@ -10,6 +10,7 @@ mod caching;
 mod chaos;
 mod command_line;
 mod damage;
+mod delivery_optimization;
 mod digests;
 mod doors;
 mod flights;

@@ -111,7 +111,7 @@ fn banner(status: &Status, html: &mut String) -> fmt::Result {
             Text(reason)
         )?;
     }
-    Ok(())
+    status.warnings.iter().try_for_each(|warning| writeln!(html, "<p class=\"alert\">{}</p>", Text(warning)))
 }
 
 fn tiles(status: &Status, html: &mut String) -> fmt::Result {

@@ -86,6 +86,7 @@ impl Weir for Fake {
             upstreams: vec![upstream("wsus", true, None), upstream("hq", false, Some("connect: connection refused"))],
             directory: "/var/lib/weir".into(),
             degraded: None,
+            warnings: words(&["wsus is asked over plain http (http://<wsus>:8530)"]),
             events: vec![
                 event(EventKind::Refusal, "tracker.example/?q=\"><img src=x onerror=alert(1)>", "origin", 403),
                 event(EventKind::Error, "tlu.dl.delivery.mp.microsoft.com/files/a", "first-byte", 504),

@@ -56,7 +56,17 @@ fn the_markup_is_well_formed() {
 #[test]
 fn it_says_what_was_saved_and_what_goes_on() {
     let html = page::render(&status("says"));
-    for said in ["900.0 GiB", "of 1000.0 GiB sent to clients", "90.0 %", "11.0 MiB/s", "75.0 %", "serving", "ejected", "18,233"] {
+    for said in [
+        "over plain http (http://&lt;wsus&gt;:8530)",
+        "900.0 GiB",
+        "of 1000.0 GiB sent to clients",
+        "90.0 %",
+        "11.0 MiB/s",
+        "75.0 %",
+        "serving",
+        "ejected",
+        "18,233",
+    ] {
         assert!(html.contains(said), "{said}");
     }
 }

@@ -175,3 +175,16 @@ fn remarks_name_what_certificates_are_for_and_whom_a_parent_serves() {
     assert!(remarks[2].starts_with("parent root has no hosts"), "{remarks:#?}");
     assert!(Path::new(&certificates[0].chain).is_absolute());
 }
+
+#[test]
+fn a_wsus_server_over_plain_http_is_warned_about_unless_it_is_on_this_machine() {
+    let of = |url: &str| {
+        let flags = Flags { wsus: Some(url.into()), ..Flags::default() };
+        Config::from_text("", &flags).unwrap().warnings()
+    };
+    let [warning] = &of("http://wsus.example.com:8530")[..] else { panic!("one warning") };
+    assert!(warning.contains("http://wsus.example.com:8530") && warning.contains("https"), "{warning}");
+    for good in ["https://wsus.example.com:8531", "http://127.0.0.1:8530", "http://localhost:8530"] {
+        assert!(of(good).is_empty(), "{good}");
+    }
+}
