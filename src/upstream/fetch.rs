@@ -68,22 +68,26 @@ impl Shared {
         Err(failure.unwrap_or_else(|| Error::Unhealthy { target: ask.target.origin.to_string().into() }))
     }
 
-    /// Attempts at one hop. A connection that was idle and turns out to be dead does not count as an attempt.
+    /// Attempts at one hop. A connection that was idle and turns out to be dead does not count as an attempt, but as a request: it
+    /// may have been received.
     async fn fetch_from(&self, settings: &Settings, hop: &Hop, ask: &Ask, attempts_max: u32) -> Result<Fetched, Error> {
         let mut need = Need::Any;
         let mut backoff = BACKOFF_MIN;
         let mut attempt = 1;
+        let mut unanswered = 0;
         loop {
             let (error, was_reused) = match self.attempt(settings, hop, ask, need).await {
                 Ok(fetched) => return Ok(fetched),
                 Err(failed) => failed,
             };
-            if was_reused && matches!(error, Error::Broken { .. }) {
+            let is_broken = matches!(error, Error::Broken { .. });
+            unanswered += u32::from(is_broken);
+            if was_reused && is_broken {
                 need = Need::Fresh;
                 continue;
             }
             hop.upstream.fail(&error);
-            if attempt >= attempts_max || !may_pass(&error) {
+            if attempt >= attempts_max || unanswered >= REQUESTS_MAX || !may_pass(&error) {
                 return Err(error);
             }
             hop.upstream.meters.retries.inc();
@@ -165,6 +169,8 @@ async fn drain(mut body: Body) {
 
 /// At the last hop; earlier ones get one attempt.
 const ATTEMPTS_MAX: u32 = 3;
+/// Who hung up on the same request twice does not mean to answer it; connecting may be tried more often.
+const REQUESTS_MAX: u32 = 2;
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 const DRAIN_MAX: usize = 16 * 1024;

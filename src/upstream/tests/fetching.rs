@@ -124,7 +124,7 @@ async fn a_server_that_says_nothing_is_given_up_after_the_first_byte_timeout_and
 }
 
 #[tokio::test(start_paused = true)]
-async fn passing_trouble_is_retried_with_backoff_three_times_at_most() {
+async fn passing_trouble_is_retried_with_backoff() {
     let world = World::new();
     world.server("dl.test", AT, |_| Reply::Send(ok("third time")));
     world.net.script(at(), [Fault::Refuse, Fault::Refuse]);
@@ -133,10 +133,30 @@ async fn passing_trouble_is_retried_with_backoff_three_times_at_most() {
     assert!(started.elapsed() >= Duration::from_millis(150), "{:?}", started.elapsed());
 
     let world = World::new();
-    world.server("dl.test", AT, |_| Reply::Close);
+    world.server("dl.test", AT, |_| Reply::Send(ok("never")));
+    world.net.always(at(), Fault::Refuse);
     let error = fetched(&world.start(), get("http://dl.test", "/")).await.unwrap_err();
-    assert!(matches!(error, Error::Broken { .. }), "{error:?}");
+    assert!(matches!(error, Error::Connect { .. }), "{error:?}");
     assert_eq!(world.net.attempts(at()), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_hangs_up_gets_a_request_twice_at_most() {
+    for first_is_answered in [false, true] {
+        let world = World::new();
+        let log = world.server("dl.test", AT, move |seen| match seen.number {
+            0 if first_is_answered => Reply::Send(ok("kept open")),
+            _ => Reply::Close,
+        });
+        let upstreams = world.start();
+        if first_is_answered {
+            fetched(&upstreams, get("http://dl.test", "/")).await.unwrap();
+        }
+        let before = log.requests();
+        let error = fetched(&upstreams, get("http://dl.test", "/")).await.unwrap_err();
+        assert!(matches!(error, Error::Broken { .. }), "{error:?}");
+        assert_eq!(log.requests() - before, 2, "on a kept connection first: {first_is_answered}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
