@@ -84,7 +84,7 @@ impl Policy {
         }
         // It would show a client the fields that weir adds (RFC 9110 §9.3.8).
         if asked.method == Method::TRACE {
-            return Err(Refusal::Method(asked.method.as_str().into()));
+            return Err(Refusal::method(asked.method, asked.doors));
         }
         if asked.uri.path() == "*" {
             return Err(Refusal::Target(asked.method.as_str().into()));
@@ -160,7 +160,7 @@ impl Policy {
         let text = percent_encoding::percent_decode_str(value).decode_utf8().map_err(|_| bad_host(value, BadHost::Character))?;
         let host = Host::parse(&text).map_err(|why| bad_host(&text, why))?;
         if !matches!(*asked.method, Method::GET | Method::HEAD) {
-            return Err(Refusal::Method(asked.method.as_str().into()));
+            return Err(Refusal::method(asked.method, &[Door::Delivery]));
         }
         if let Some(site) = self.sites.origin(asked.doors, &host, asked.uri.path()) {
             return site.classify(asked, Door::Delivery, Form::CacheHost);

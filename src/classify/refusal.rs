@@ -1,6 +1,6 @@
 //! Why a request is not served, in one word, in one status and in one sentence.
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 
 use crate::classify::{BadHost, Door};
 
@@ -33,8 +33,9 @@ pub enum Refusal {
     /// A service that branch clients have no business with.
     #[error("{0} is not for clients of a branch and is closed here")]
     Service(Box<str>),
-    #[error("method {0} is not allowed here")]
-    Method(Box<str>),
+    /// `allow`: what is taken instead (RFC 9110 §10.2.1).
+    #[error("method {method} is not allowed here")]
+    Method { method: Box<str>, allow: &'static str },
     /// RFC 9112 §3.2: no `Host`, or several.
     #[error("exactly one Host field is needed")]
     HostField,
@@ -75,6 +76,13 @@ pub enum BadPath {
 }
 
 impl Refusal {
+    /// A method that these doors do not take: where only content is to be had less is taken than where weir passes on whatever it is.
+    pub(super) fn method(method: &Method, doors: &[Door]) -> Self {
+        let is_content_alone = doors.iter().all(|door| *door == Door::Delivery);
+        let allow = if is_content_alone { "GET, HEAD" } else { "GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE" };
+        Self::Method { method: method.as_str().into(), allow }
+    }
+
     pub fn status(&self) -> StatusCode {
         match self {
             Self::OriginNotAllowed(_)
@@ -85,19 +93,17 @@ impl Refusal {
             | Self::DoorClosed(_)
             | Self::Service(_) => StatusCode::FORBIDDEN,
             Self::NoSite(_) => StatusCode::NOT_FOUND,
-            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::HostField | Self::Host { .. } | Self::Scheme(_) | Self::Target(_) | Self::Path(_) => StatusCode::BAD_REQUEST,
             Self::TargetTooLong { .. } => StatusCode::URI_TOO_LONG,
             Self::Loop => StatusCode::LOOP_DETECTED,
         }
     }
 
-    /// The methods for [`Method`](Self::Method) that are taken, for `Allow` (RFC 9110 §10.2.1): what weir passes on whatever it is, unless only
-    /// content is to be had.
+    /// The methods for [`Method`](Self::Method) that are taken, for `Allow`.
     pub fn allow(&self) -> Option<&'static str> {
         match self {
-            Self::Method(method) if **method == *"TRACE" => Some("GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE"),
-            Self::Method(_) => Some("GET, HEAD"),
+            Self::Method { allow, .. } => Some(allow),
             _ => None,
         }
     }
@@ -113,7 +119,7 @@ impl Refusal {
             Self::DoorClosed(_) => "door-closed",
             Self::NoSite(_) => "no-site",
             Self::Service(_) => "service",
-            Self::Method(_) => "method",
+            Self::Method { .. } => "method",
             Self::HostField => "host-field",
             Self::Host { .. } => "host",
             Self::Scheme(_) => "scheme",

@@ -281,7 +281,7 @@ fn every_refusal_has_a_final_status_a_word_and_a_sentence_without_line_breaks() 
         Refusal::DoorClosed(Door::Forward),
         Refusal::NoSite(text()),
         Refusal::Service(text()),
-        Refusal::Method(text()),
+        Refusal::method(&Method::TRACE, &[Door::Delivery]),
         Refusal::HostField,
         Refusal::Host { text: "a\r\nb".into(), why: BadHost::Character },
         Refusal::Scheme(text()),
@@ -294,6 +294,16 @@ fn every_refusal_has_a_final_status_a_word_and_a_sentence_without_line_breaks() 
         assert!(!refusal.as_str().contains(' '));
         assert!(!refusal.to_string().contains(['\r', '\n']), "{refusal}");
     }
+}
+
+#[test]
+fn allow_names_what_the_doors_of_the_port_take() {
+    let allow = |doors: &[Door]| Refusal::method(&Method::TRACE, doors).allow();
+    assert_eq!(allow(&[Door::Delivery]), Some("GET, HEAD"));
+    for doors in [&[Door::Delivery, Door::Transparent][..], &[Door::Wsus], &Door::ALL] {
+        assert!(allow(doors).is_some_and(|methods| methods.contains("POST")), "{doors:?}");
+    }
+    assert_eq!(Refusal::Loop.allow(), None);
 }
 
 proptest::proptest! {

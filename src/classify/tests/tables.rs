@@ -328,6 +328,17 @@ fn closed_doors_stay_closed() {
     "#,
     );
     check(
+        &[Door::Forward, Door::Reverse],
+        r#"
+        # A name that is neither ours nor a site's asks for a proxy, whatever site takes any Host: its pages are not evil.example's.
+        GET http://evil.example/pool/a.deb; evil.example => 403 origin
+        GET /pool/a.deb; evil.example
+            => content reverse https://mirror.corp/debian/pool/a.deb by mirror +ranged +personal
+        GET http://weir.branch:8080/pool/a.deb; h
+            => content reverse https://mirror.corp/debian/pool/a.deb by mirror +ranged +personal
+    "#,
+    );
+    check(
         &[Door::Delivery],
         r#"
         GET /x; deb.debian.org => 404 no-site
