@@ -101,7 +101,11 @@ impl Found {
 
     /// The same for a request that joined the one that asked; `how` it would have gone upstream itself.
     pub(super) fn joined(self, want: &Wanted, how: How) -> Self {
-        let collapsed = if how == How::Replaced { How::CollapsedStale } else { How::Collapsed };
+        let collapsed = match how {
+            How::Replaced => How::CollapsedStale,
+            How::VaryMiss => How::CollapsedVariant,
+            _ => How::Collapsed,
+        };
         let status = CacheStatus { ttl: self.status.ttl, ..CacheStatus::new(collapsed) };
         Self { client: want.client, status, ..self.shared() }
     }

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use http::{HeaderMap, StatusCode, Uri, header};
+use http::{HeaderMap, StatusCode, Uri, Version, header};
 
 use super::{Error, Wanted};
 use crate::{
@@ -89,6 +89,7 @@ pub(super) struct Storable {
 
 /// A response head as it arrived.
 pub(super) struct Arrived<'a> {
+    pub version: Version,
     pub status: StatusCode,
     pub fields: &'a HeaderMap,
     pub framing: Framing,
@@ -229,6 +230,10 @@ fn store(want: &Wanted, arrived: &Arrived<'_>, len: Option<u64>, start: u64, end
         stored.remove(header::CONTENT_RANGE);
     }
     stored.remove(header::CONTENT_LENGTH);
+    if arrived.version != Version::HTTP_11 {
+        // Nothing else that is stored says how it was received, and every answer made of it is to say so (RFC 9110 §7.6.3).
+        fields::append_via(&mut stored, arrived.version, &want.forward.node);
+    }
     // These tell of this message, whoever may know.
     personal.remove(header::CONTENT_RANGE);
     personal.remove(header::CONTENT_LENGTH);

@@ -163,7 +163,8 @@ async fn ask_upstream(
             let framing = response.body().framing();
             let fields = response.headers();
             let Times { request: request_time, response: response_time } = times;
-            let arrived = Arrived { status: code, fields, framing, source: &source, request_time, response_time };
+            let version = response.version();
+            let arrived = Arrived { version, status: code, fields, framing, source: &source, request_time, response_time };
             judge::judge(want, first.range, first.conditional, &arrived, config.object_max)
         };
         return match judgement {

@@ -38,6 +38,8 @@ pub enum How {
     RevalidatedOnDemand,
     /// Joined what another request had started (`collapsed`).
     Collapsed,
+    /// The same where something is stored, but for other selecting fields (`fwd=vary-miss; collapsed`).
+    CollapsedVariant,
     /// The same where what is stored is stale (`fwd=stale; collapsed`).
     CollapsedStale,
     /// Part of it had to be fetched (`fwd=partial`).
@@ -68,7 +70,8 @@ impl CacheStatus {
     /// Whether the response was received or confirmed for this very request (RFC 9111 §5.2.2.4).
     pub fn is_first_use(&self) -> bool {
         match self.how {
-            How::Hit | How::Stale | How::StaleOnError | How::Collapsed | How::CollapsedStale | How::Partial | How::Own => false,
+            How::Hit | How::Stale | How::StaleOnError | How::Partial | How::Own => false,
+            How::Collapsed | How::CollapsedVariant | How::CollapsedStale => false,
             How::Revalidated | How::RevalidatedOnDemand | How::UriMiss | How::VaryMiss | How::Miss | How::Replaced => true,
             How::Request | How::Method | How::Bypass => true,
         }
@@ -80,7 +83,7 @@ impl CacheStatus {
             How::Hit => Verdict::Hit,
             How::Stale | How::StaleOnError => Verdict::Stale,
             How::Revalidated | How::RevalidatedOnDemand => Verdict::Revalidated,
-            How::Collapsed | How::CollapsedStale => Verdict::Collapsed,
+            How::Collapsed | How::CollapsedVariant | How::CollapsedStale => Verdict::Collapsed,
             How::Partial => Verdict::Partial,
             How::UriMiss | How::VaryMiss | How::Miss | How::Replaced | How::Request => Verdict::Miss,
             How::Method | How::Bypass => Verdict::Bypass,
@@ -96,6 +99,7 @@ impl fmt::Display for CacheStatus {
             How::Hit | How::Stale => "; hit",
             How::Revalidated | How::Replaced | How::StaleOnError => "; fwd=stale",
             How::Collapsed => "; fwd=uri-miss; collapsed",
+            How::CollapsedVariant => "; fwd=vary-miss; collapsed",
             How::CollapsedStale => "; fwd=stale; collapsed",
             How::Partial => "; fwd=partial",
             How::UriMiss => "; fwd=uri-miss",

@@ -133,7 +133,8 @@ pub(super) async fn keep(hub: &Arc<Hub>, want: &Arc<Wanted>, posted: Posted) -> 
     let (source, status) = (want.target.origin.authority(), response.status());
     let judgement = {
         let (fields, framing) = (response.headers(), response.body().framing());
-        let arrived = Arrived { status, fields, framing, source: &source, request_time, response_time };
+        let version = response.version();
+        let arrived = Arrived { version, status, fields, framing, source: &source, request_time, response_time };
         judge::judge_post(want, &target, &arrived, hub.config().object_max)
     };
     let Judgement::Store(storable) = judgement else { return Err(Box::new(response)) };

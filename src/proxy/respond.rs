@@ -18,7 +18,7 @@ use crate::{
     cache::{Body, CacheStatus, Found, How},
     metrics::{Held, Verdict},
     piece::ByteRange,
-    semantics::{Selection, fields, freshness::current_age, multipart::Multipart, range::ContentRange},
+    semantics::{Facts, Selection, fields, freshness::current_age, multipart::Multipart, range::ContentRange},
     upstream,
 };
 
@@ -29,7 +29,8 @@ pub(super) struct Answered {
     /// For refusals and errors: one word, and what it is about.
     pub reason: Option<&'static str>,
     pub detail: Option<Box<str>>,
-    /// The version of the message that was received from upstream, for `Via`.
+    /// The version of the message that was received from upstream, for `Via`. A stored response that came in another than HTTP/1.1 has
+    /// it there already.
     pub received: Version,
     /// It is the last on its connection.
     pub closes: bool,
@@ -81,15 +82,20 @@ fn stored_fields(found: &Found, is_first_use: bool, now: SystemTime) -> HeaderMa
     if !is_first_use {
         fields::remove_unvalidated(&mut fields, &facts.directives);
     }
-    if let Some(age) = current_age(facts, now) {
-        fields.insert(AGE, fields::age_value(age));
-    }
+    date(&mut fields, facts, now);
     if found.len().is_some() && found.code() == StatusCode::OK {
         fields.entry(ACCEPT_RANGES).or_insert_with(|| HeaderValue::from_static("bytes"));
     }
+    fields
+}
+
+/// Says how old a stored response is, and when it was made.
+fn date(fields: &mut HeaderMap, facts: &Facts, now: SystemTime) {
+    if let Some(age) = current_age(facts, now) {
+        fields.insert(AGE, fields::age_value(age));
+    }
     // RFC 9110 §6.6.1: when it was received; the library would say when it is sent.
     fields.entry(DATE).or_insert_with(|| fields::date_value(facts.date));
-    fields
 }
 
 fn whole(response: &mut Response<Body>, found: Found) {
@@ -198,7 +204,9 @@ pub(super) fn finish(
     }
     if let Some(field) = &field {
         response.headers_mut().append(CACHE_STATUS, field.clone());
-        fields::append_via(response.headers_mut(), received, node);
+        if !fields::is_last_in_via(response.headers(), node) {
+            fields::append_via(response.headers_mut(), received, node);
+        }
     }
     if method == Method::HEAD {
         *response.body_mut() = Body::empty();
@@ -236,3 +244,23 @@ fn cache_status(status: &CacheStatus) -> Option<HeaderValue> {
 
 /// RFC 9211
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::semantics::Policy;
+
+    #[test]
+    fn a_response_without_a_date_has_the_one_of_its_reception_ever_after() {
+        let received = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        let facts = Facts::of(StatusCode::OK, &HeaderMap::new(), received, received, &Policy::HTTP);
+        for age in [0, 1, 3600] {
+            let mut fields = HeaderMap::new();
+            date(&mut fields, &facts, received + Duration::from_secs(age));
+            assert_eq!(fields[DATE], "Sun, 09 Sep 2001 01:46:40 GMT", "after {age} s");
+            assert_eq!(fields[AGE], age.to_string().as_str());
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! The four doors: the same bytes through each, from one cache.
 
-use crate::support::{Answer, Content, KIB, MIB, Origin, Proxy, Resource, proxy};
+use crate::support::{Answer, Client, Content, KIB, MIB, Origin, Proxy, Resource, proxy};
 
 const GUID: &str = "/filestreamingservice/files/3a1f0c58-0d2e-4c7b-9f7e-2f6b1d5c9a10";
 
@@ -119,6 +119,56 @@ async fn the_reverse_door_serves_any_host_from_its_upstream() {
         weir.settled().await;
     }
     assert_eq!(origin.requests("/debian/pool/a.deb"), 1);
+}
+
+#[tokio::test]
+async fn a_port_with_the_reverse_door_alone_is_a_server_and_no_proxy() {
+    let content = Content::new("pool", 20 * KIB);
+    let origin = Origin::start().await;
+    origin.serve("/a.deb", Resource::new(&content));
+    origin.serve("/other", Resource::new(&content));
+    let port = "[[listen]]\naddress = \"127.0.0.1:0\"\ndoors = [\"reverse\"]\n";
+    let weir = proxy().upstream("cdn.test", &origin).reverse(&origin).config(port).start().await;
+    let at = weir.port("reverse").await;
+    let (ours, our_name) = (format!("http://{at}/a.deb"), at.to_string());
+    for (target, host) in [
+        ("/a.deb", "mirror.branch"),
+        // RFC 9112 §3.2.2: a server takes absolute-form, too, and only a server is here.
+        (ours.as_str(), our_name.as_str()),
+        ("http://mirror.branch/a.deb", "mirror.branch"),
+        // No name selects another origin here: neither an allowed one, nor by what Delivery Optimization sends.
+        ("/other", "cdn.test"),
+        ("/other?cacheHostOrigin=cdn.test", "mirror.branch"),
+    ] {
+        let mut client = Client::connect(at).await;
+        let reply = client.get(target, &[("Host", host)]).await;
+        assert!(reply.status == 200 && reply.is_whole(&content.all()), "{target}: {reply:?}");
+    }
+    assert!(origin.asks("/other").iter().all(|ask| ask.field("host") == Some(&*origin.address().to_string())));
+    let mut client = Client::connect(at).await;
+    client.ask("CONNECT", "cdn.test:443", &[("Host", "cdn.test:443")]).await;
+    assert_eq!(client.reply("CONNECT").await.status, 403);
+    assert_eq!(origin.requests("/a.deb"), 1);
+}
+
+#[tokio::test]
+async fn via_names_the_version_in_which_what_is_stored_was_received() {
+    let origin = Origin::start().await;
+    for (path, version) in [("/1.0", "HTTP/1.0"), ("/1.1", "HTTP/1.1")] {
+        let head = format!("{version} 200 OK\r\nCache-Control: max-age=60\r\nVia: 1.1 before\r\nContent-Length: 3\r\n\r\none");
+        origin.answer(path, move |_| Answer::raw(head.clone()));
+    }
+    let weir = proxy().reverse(&origin).start().await;
+    for path in ["/1.0", "/1.1"] {
+        for hit in [false, true] {
+            let reply = weir.get("site.test", path).await;
+            let via = reply.head.all("via").collect::<Vec<_>>().join(", ");
+            let ours = via.strip_prefix("1.1 before, ").unwrap_or_else(|| panic!("{via}"));
+            assert!(ours.starts_with(&path[1..]) && !ours.contains(','), "{path}: {via}");
+            assert_eq!(reply.is_hit(), hit, "{:?}", reply.head);
+            weir.settled().await;
+        }
+    }
 }
 
 #[tokio::test]

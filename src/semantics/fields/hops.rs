@@ -70,6 +70,17 @@ pub fn append_via(fields: &mut HeaderMap, received: Version, node: &str) {
     }
 }
 
+/// Whether the last entry of `Via` is that of `node`: a stored response that says how it was received.
+pub fn is_last_in_via(response: &HeaderMap, node: &str) -> bool {
+    response.contains_key(VIA) && list::of(response, &VIA).last().is_some_and(|hop| is_received_by(hop, node))
+}
+
+/// Whether an entry of `Via` (`received-protocol received-by [comment]`) is that of `node`.
+fn is_received_by(hop: &[u8], node: &str) -> bool {
+    let mut words = hop.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    words.nth(1).is_some_and(|by| by.eq_ignore_ascii_case(node.as_bytes()))
+}
+
 /// Appends this node to `CDN-Loop` (RFC 8586 §2).
 pub fn append_cdn_loop(fields: &mut HeaderMap, node: &str) {
     if let Ok(value) = HeaderValue::from_str(node) {
@@ -83,10 +94,7 @@ pub fn has_passed(request: &HeaderMap, node: &str) -> bool {
     let is_node = |name: &[u8]| name.trim_ascii().eq_ignore_ascii_case(node.as_bytes());
     let by_loop = request.contains_key(CDN_LOOP)
         && list::of(request, &CDN_LOOP).any(|info| is_node(info.split(|&byte| byte == b';').next().unwrap_or_default()));
-    // `received-protocol received-by [comment]`
-    by_loop
-        || list::of(request, &VIA)
-            .any(|hop| hop.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).nth(1).is_some_and(is_node))
+    by_loop || list::of(request, &VIA).any(|hop| is_received_by(hop, node))
 }
 
 /// What `Max-Forwards` says (RFC 9110 §7.6.2).

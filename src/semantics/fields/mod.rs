@@ -15,8 +15,8 @@ use http::{
 
 pub use self::{
     hops::{
-        MaxForwards, append_cdn_loop, append_via, end_to_end, has_passed, join_cookies, max_forwards, remove_hop_by_hop,
-        takes_trailers,
+        MaxForwards, append_cdn_loop, append_via, end_to_end, has_passed, is_last_in_via, join_cookies, max_forwards,
+        remove_hop_by_hop, takes_trailers,
     },
     stored::{HeadUpdate, head_update, prepare_stored, remove_unvalidated, update_stored},
 };

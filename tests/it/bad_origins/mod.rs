@@ -209,6 +209,23 @@ async fn an_origin_that_closes_after_its_head_cuts_who_has_the_head_and_is_an_er
 }
 
 #[tokio::test]
+async fn an_origin_that_says_nothing_is_a_504_after_one_request() {
+    let origin = Origin::start().await;
+    let silent = Answer { status: String::new(), ..Answer::new("") }.then(Step::Stall);
+    origin.answer("/a", move |_| silent.clone());
+    let timeout = "[timeouts]\nupstream_first_byte = \"200 ms\"\n";
+    let weir = proxy().config(timeout).upstream("cdn.test", &origin).start().await;
+    for (method, asked) in [("GET", 1), ("POST", 2)] {
+        let mut client = weir.client().await;
+        client.ask(method, "/a", &[("Host", "cdn.test"), ("Content-Length", "0")]).await;
+        let reply = client.reply(method).await;
+        assert_eq!((reply.status, reply.end), (504, End::Whole), "{method}: {reply:?}");
+        assert_eq!(reply.field("cache-control"), Some("no-store"), "{method}");
+        assert_eq!(origin.requests("/a"), asked, "{method}");
+    }
+}
+
+#[tokio::test]
 async fn a_head_that_lies_about_the_length_spoils_no_get() {
     let content = Content::new("a", 100_000);
     let origin = Origin::start().await;

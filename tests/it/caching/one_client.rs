@@ -1,6 +1,6 @@
 //! What those get who wait for another's answer, and what a change at the origin makes of an answer on its way (RFC 9111 §4, §4.4).
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
@@ -94,14 +94,28 @@ async fn an_answer_asked_for_before_a_change_is_not_used_after_it() {
 }
 
 #[tokio::test]
-async fn a_response_without_a_date_has_the_one_of_its_reception_ever_after() {
-    let origin = Origin::start().await;
-    origin.answer("/a", |_| Answer::text("200 OK", "one").with("Cache-Control", "max-age=600"));
-    let weir = proxy().reverse(&origin).start().await;
-    let first = weir.get("site.test", "/a").await;
-    // A date counts in seconds; nothing but time makes another one.
-    tokio::time::sleep(Duration::from_millis(1100)).await;
-    let second = weir.get("site.test", "/a").await;
-    assert!(second.is_hit() && second.field("date").is_some());
-    assert_eq!(first.field("date"), second.field("date"));
+async fn who_joined_for_another_variant_is_told_so() {
+    let (origin, gate) = (Origin::start().await, Gate::closed());
+    let hold = gate.clone();
+    origin.answer("/a", move |ask| {
+        let answer = Answer::text("200 OK", ask.field("x-l").unwrap_or_default());
+        let answer = answer.with("Vary", "X-L").with("Cache-Control", "max-age=60");
+        if ask.earlier == 0 { answer } else { answer.first(Step::Hold(hold.clone())) }
+    });
+    let weir = Arc::new(proxy().reverse(&origin).start().await);
+    let asking = |variant: &'static str| {
+        let weir = weir.clone();
+        tokio::spawn(async move { weir.get_with("site.test", "/a", &[("X-L", variant)]).await })
+    };
+    assert_eq!(asking("a").await.unwrap().text(), "a");
+    let first = asking("b");
+    gate.reached_by(1).await;
+    let second = asking("b");
+    eventually("the second has joined", || async { (weir.metric("weir_collapsed_total", &[]).await >= 1.0).then_some(()) }).await;
+    gate.open();
+    for (reply, word) in [(first.await.unwrap(), "fwd=vary-miss"), (second.await.unwrap(), "fwd=vary-miss; collapsed")] {
+        assert_eq!(reply.text(), "b");
+        assert!(reply.field("cache-status").unwrap().contains(word), "{:?}", reply.head);
+    }
+    assert_eq!(origin.requests("/a"), 2);
 }

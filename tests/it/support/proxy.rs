@@ -191,6 +191,14 @@ impl Proxy {
         self.tls.expect("started with a certificate")
     }
 
+    /// Where a further `[[listen]]` is that has exactly these doors.
+    pub(crate) async fn port(&self, doors: &str) -> SocketAddr {
+        eventually("weir says where the port is", || async {
+            address_of(&self.said, |what| what.contains(&format!("({doors})")))
+        })
+        .await
+    }
+
     pub(crate) async fn client(&self) -> Client {
         Client::connect(self.doors).await
     }
