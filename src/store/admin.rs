@@ -9,9 +9,10 @@ use std::{
 
 use crate::{
     key::KeyHash,
-    object::{BlobId, Object, ObjectId},
+    object::{BlobId, Object, ObjectId, ObjectMeta},
     store::{
         Error, Listed, Page, Purge, Purged, Stats,
+        format::ObjectRow,
         place::{PLACE_LEN_MAX, Place},
         shared::Shared,
         table::Slot,
@@ -75,16 +76,23 @@ impl Shared {
         let scanned = self.index.scan(after, count);
         let scanned = scanned.map_err(|error| self.io_failed("read index", self.layout.index(), error))?;
         let next = scanned.last().filter(|_| scanned.len() == count).map(|(key, id, _)| Page(*key, *id));
-        let listed = scanned.into_iter().filter_map(|(key, id, meta)| self.listed(key, id, meta)).collect();
+        let listed = scanned.into_iter().filter_map(|(key, id, row)| self.listed(key, id, row)).collect();
         Ok((listed, next))
     }
 
     /// `None` if it has gone since the last commit.
-    fn listed(&self, key: KeyHash, id: ObjectId, mut meta: crate::object::ObjectMeta) -> Option<Listed> {
+    fn listed(&self, key: KeyHash, id: ObjectId, row: ObjectRow) -> Option<Listed> {
         let slot = self.table.slots(key).into_iter().find(|slot| slot.object == id)?;
-        meta.blob = slot.blob;
+        let object = match row {
+            ObjectRow::Whole(meta) => {
+                let meta = ObjectMeta { blob: slot.blob, ..*meta };
+                Arc::new(Object { id, revision: slot.revision, meta })
+            }
+            // Rot is met, and dropped, where it is looked up.
+            ObjectRow::InPack => self.load_object(key, slot).ok().flatten()?,
+        };
         self.table.blob(slot.blob, |entry| Listed {
-            object: Arc::new(Object { id, revision: slot.revision, meta }),
+            object,
             present: entry.bytes,
             complete: entry.complete,
             pinned: entry.pinned,

@@ -216,6 +216,11 @@ impl State {
         (at > offset).then_some(at)
     }
 
+    /// The checksum of the whole content, if it is one run.
+    pub(super) fn only_sum(&self) -> Option<Sum> {
+        self.map.covering(0).filter(|run| Some(run.range.end) == self.len).map(|run| run.sum)
+    }
+
     /// Adds a summed run.
     pub(super) fn add(&mut self, run: Run) {
         let row = row_of(run.range.start);

@@ -11,17 +11,20 @@ use std::{
 };
 
 use crate::{
-    object::BlobId,
+    key::KeyHash,
+    object::{BlobId, Object, ObjectId},
     store::{
         Error,
         blob::Blob,
         disk::DiskFile,
         format::{self, ObjectHead},
-        index::{BlobChange, Changes, Snapshot},
+        identity::Sum,
+        index::{BlobChange, Changes, Snapshot, join_key},
         journal::{Batch, Journal, Waiters},
         pieces::Run,
         place::{Place, file_number},
         pool::Kind,
+        record::Records,
         shared::Shared,
         table::variant_of,
     },
@@ -36,6 +39,8 @@ const SYNC_THREADS: usize = 4;
 /// What a commit took from an open blob, to put back if it fails.
 struct Taken {
     blob: Arc<Blob>,
+    /// Of a complete content in a pack.
+    sum: Option<Sum>,
     rows: BTreeSet<u64>,
     unsynced: Vec<Run>,
 }
@@ -70,10 +75,11 @@ impl Shared {
         let mut taken = Vec::new();
         let outcome = self.commit_batch(&batch, &mut taken);
         match &outcome {
-            Ok(changes) => {
+            Ok((changes, records)) => {
                 self.blob_ids.reserved(changes.next_blob);
                 self.object_ids.reserved(changes.next_object);
                 taken.iter().for_each(Taken::committed);
+                self.mark_records(&batch, records);
                 self.journal.committed();
                 self.metrics.commits.inc();
                 self.metrics.commit_seconds.observe(began.elapsed());
@@ -96,7 +102,7 @@ impl Shared {
         answer(waiters, committed);
     }
 
-    fn commit_batch(self: &Arc<Self>, batch: &Batch, taken: &mut Vec<Taken>) -> io::Result<Changes> {
+    fn commit_batch(self: &Arc<Self>, batch: &Batch, taken: &mut Vec<Taken>) -> io::Result<(Changes, Records)> {
         if !self.is_there() {
             // The index could still be written: a file without a name, that no start would find.
             return Err(io::Error::new(io::ErrorKind::NotFound, "the data directory is gone"));
@@ -107,21 +113,17 @@ impl Shared {
             next_object: self.object_ids.wanted(),
             ..Changes::default()
         };
-        for (id, (key, object)) in &batch.objects {
-            let row = object.as_ref().map(|object| {
-                let head = ObjectHead { blob: object.meta.blob, variant: variant_of(&object.meta.selecting) };
-                format::object(&crate::store::index::join_key(*key, *id), head, &object.meta)
-            });
-            changes.objects.push((*key, *id, row));
-        }
         let mut directories = BTreeSet::new();
         let open = batch.blobs.values().filter_map(|touched| touched.blob.as_ref());
         let took: Vec<_> = open.filter_map(|blob| self.take_blob(blob, &mut directories)).collect();
-        let failures = sync_all(&took);
-        self.packs_failed(&took, &failures);
+        let sums = took.iter().filter_map(|(_, taken)| Some((taken.blob.id, taken.sum?))).collect();
+        let mut records = self.write_records(batch, &sums);
+        let failures = sync_all(&took, &records);
+        self.packs_failed(&failures);
+        records.retain(|_, record| !failures.contains_key(&record.pack));
         let mut snapshots = HashMap::new();
-        for ((snapshot, took), failure) in took.into_iter().zip(failures) {
-            match failure {
+        for (snapshot, took) in took {
+            match failures.get(&file_number(took.blob.id)).filter(|_| !took.unsynced.is_empty()) {
                 Some(error) => self.sync_failed(&took, error),
                 None => {
                     snapshots.insert(took.blob.id, snapshot);
@@ -129,13 +131,14 @@ impl Shared {
                 }
             }
         }
+        changes.objects = rows(batch, &records);
         for (id, touched) in &batch.blobs {
             let (snapshot, pinned, verified) = (snapshots.remove(id), touched.pinned, touched.verified.clone());
             changes.blobs.push((*id, BlobChange { snapshot, pinned, verified }));
         }
         directories.iter().try_for_each(|directory| self.disk.sync_dir(directory))?;
         self.apply(&changes, batch)?;
-        Ok(changes)
+        Ok((changes, records))
     }
 
     /// What the index is to know of a blob once its bytes are synced; `None` if it is no longer stored.
@@ -160,25 +163,24 @@ impl Shared {
             rows: rows.iter().map(encode).collect(),
         };
         let unsynced = rows.iter().flat_map(|row| state.map.of_row(*row)).filter(|run| !run.durable).cloned().collect();
-        Some((snapshot, Taken { blob: Arc::clone(blob), rows, unsynced }))
+        let sum = if Place::of(blob.id).is_some() && snapshot.complete { state.only_sum() } else { None };
+        Some((snapshot, Taken { blob: Arc::clone(blob), sum, rows, unsynced }))
     }
 
     /// After a failed sync nobody knows what of the unsynced bytes is on the disk, and a later sync would not tell: they are dropped.
-    fn sync_failed(self: &Arc<Self>, took: &Taken, error: io::Error) {
+    fn sync_failed(self: &Arc<Self>, took: &Taken, error: &io::Error) {
         let blob = &took.blob;
-        self.io_failed("sync", blob.path.clone(), error);
+        self.io_failed("sync", blob.path.clone(), io::Error::new(error.kind(), error.to_string()));
         tracing::error!(blob = %blob.id, "a sync failed, what was written since the last one is dropped");
         blob.state().dirty_rows.extend(&took.rows);
         self.drop_unsynced(blob);
     }
 
     /// The same for whoever else has unsynced bytes in a pack that could not be synced. It gets no more contents.
-    fn packs_failed(self: &Arc<Self>, took: &[(Snapshot, Taken)], failures: &[Option<io::Error>]) {
-        let failed = took.iter().zip(failures).filter(|(_, failure)| failure.is_some());
-        let packs: BTreeSet<u64> = failed.filter_map(|((_, took), _)| Some(Place::of(took.blob.id)?.pack)).collect();
-        for pack in packs {
-            self.packs.retire(pack);
-            self.open.of_pack(pack).iter().for_each(|blob| self.drop_unsynced(blob));
+    fn packs_failed(self: &Arc<Self>, failures: &Failures) {
+        for pack in failures.keys().filter(|number| self.packs.holds(**number)) {
+            self.packs.retire(*pack);
+            self.open.of_pack(*pack).iter().for_each(|blob| self.drop_unsynced(blob));
         }
     }
 
@@ -231,7 +233,7 @@ impl Shared {
         self.pool.spawn(Kind::Background, move || {
             store.unlink(&removed);
             store.vacate(&removed);
-            store.room.freed(removed.iter().map(|(_, bytes)| *bytes));
+            store.room.freed(&removed);
             store.table.forget_digests(removed.len() as u64);
         });
     }
@@ -263,30 +265,41 @@ impl Shared {
     }
 }
 
+/// The rows of a batch's responses; those that have a record have no fields.
+fn rows(batch: &Batch, records: &Records) -> Vec<(KeyHash, ObjectId, Option<Vec<u8>>)> {
+    let row = |key: KeyHash, object: &Object| {
+        let variant = variant_of(&object.meta.selecting);
+        let head = ObjectHead { blob: object.meta.blob, variant, in_pack: records.contains_key(&object.id) };
+        format::object(&join_key(key, object.id), head, &object.meta)
+    };
+    batch.objects.iter().map(|(id, (key, object))| (*key, *id, object.as_ref().map(|object| row(*key, object)))).collect()
+}
+
+/// Why files could not be synced, by their numbers.
+type Failures = BTreeMap<u64, io::Error>;
+
 /// Syncs the files that have unsynced bytes, each once and several at a time: a file system syncs many as fast as few.
-fn sync_all(took: &[(Snapshot, Taken)]) -> Vec<Option<io::Error>> {
+fn sync_all(took: &[(Snapshot, Taken)], records: &Records) -> Failures {
     let unsynced = took.iter().filter(|(_, taken)| !taken.unsynced.is_empty());
+    let unsynced = unsynced.map(|(_, taken)| (file_number(taken.blob.id), &taken.blob.file));
     let files: BTreeMap<u64, &Arc<dyn DiskFile>> =
-        unsynced.map(|(_, taken)| (file_number(taken.blob.id), &taken.blob.file)).collect();
+        unsynced.chain(records.values().map(|record| (record.pack, &record.file))).collect();
     let files: Vec<_> = files.into_iter().collect();
     let sync = |(number, file): &(u64, &Arc<dyn DiskFile>)| file.sync_data().err().map(|error| (*number, error));
     let share = files.len().div_ceil(SYNC_THREADS).max(1);
-    let failed: BTreeMap<u64, io::Error> = thread::scope(|scope| {
+    thread::scope(|scope| {
         let mut shares = files.chunks(share);
         let own = shares.next().unwrap_or_default();
         let started = shares.map(|share| (share, scope.spawn(move || share.iter().filter_map(sync).collect::<Vec<_>>())));
         let others: Vec<_> = started.collect();
-        let mut failed: BTreeMap<_, _> = own.iter().filter_map(sync).collect();
+        let mut failed: Failures = own.iter().filter_map(sync).collect();
         for (share, other) in others {
             // A sync that panicked is one that failed; which of its share did is not known.
             let panicked = |_| share.iter().map(|(number, _)| (*number, io::Error::other("a sync panicked"))).collect();
             failed.extend(other.join().unwrap_or_else(panicked));
         }
         failed
-    });
-    let again = |error: &io::Error| io::Error::new(error.kind(), error.to_string());
-    let failure = |(_, taken): &(Snapshot, Taken)| failed.get(&file_number(taken.blob.id)).filter(|_| !taken.unsynced.is_empty());
-    took.iter().map(|taken| failure(taken).map(again)).collect()
+    })
 }
 
 impl Taken {

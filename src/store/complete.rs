@@ -145,6 +145,7 @@ impl Shared {
         if self.table.blob(blob.id, |_| ()).is_some() {
             self.journal.content(content, blob.id);
             self.touched(blob);
+            self.record_again(blob.id);
         }
     }
 

@@ -14,10 +14,11 @@ use crate::{
         disk::{Disk, DiskFile},
         format::{self, BlobRow},
         identity,
-        index::{BlobChange, Index, Loaded, Snapshot},
+        index::{BlobChange, Index, Loaded, Snapshot, join_key},
         layout::Layout,
         pieces::{PieceMap, Run, row_of},
         place::{self, Place, file_number},
+        record,
         recover::{blob_files, pack_files, reconcile},
     },
 };
@@ -34,6 +35,8 @@ pub struct Report {
     pub index_unreadable: Option<String>,
     /// Rows of the index that rotted.
     pub bad_rows: u64,
+    /// Responses whose fields, which lie beside their content, rotted.
+    pub bad_records: u64,
     /// Responses without a blob, and blobs without a response.
     pub unreferenced: u64,
     /// Extents that do not match their checksum, or cannot be read, or lie beyond the end of their file.
@@ -51,7 +54,7 @@ pub struct Report {
 impl Report {
     /// Nothing is wrong. Orphans and unreferenced rows are what a kill leaves; a start removes them by itself.
     pub fn is_clean(&self) -> bool {
-        let wrong = self.bad_rows + self.bad_extents + self.missing_files + self.long_files;
+        let wrong = self.bad_rows + self.bad_records + self.bad_extents + self.missing_files + self.long_files;
         wrong == 0 && self.index_unreadable.is_none()
     }
 }
@@ -65,6 +68,7 @@ impl fmt::Display for Report {
         }
         let found = [
             ("rows of the index are bad", self.bad_rows),
+            ("responses have lost their fields", self.bad_records),
             ("extents do not match their checksum", self.bad_extents),
             ("contents have no file", self.missing_files),
             ("files are longer than their content", self.long_files),
@@ -122,6 +126,13 @@ pub fn fsck(directory: &Path, disk: &Arc<dyn Disk>, repair: bool) -> Result<Repo
             Found::Rotten(snapshot) => {
                 changes.blobs.push((*id, BlobChange { snapshot: Some(snapshot), ..BlobChange::default() }));
             }
+        }
+    }
+    for (key, object, head) in objects.iter().filter(|(_, _, head)| head.in_pack) {
+        let file = place::open(&**disk, &layout, head.blob);
+        if !file.is_ok_and(|file| record::is_whole(&*file, head.blob, &join_key(*key, *object))) {
+            report.bad_records += 1;
+            changes.objects.push((*key, *object, None));
         }
     }
     let known: HashSet<BlobId> = loaded.blobs.iter().map(|(id, _)| *id).collect();

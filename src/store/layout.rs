@@ -25,10 +25,10 @@ pub(super) struct Layout {
     directory: PathBuf,
 }
 
-/// What `VERSION` holds. Since 2, small contents share files.
-const VERSION: &str = "weir store 2\n";
-/// Read and written as the present one: it only lacks what is new.
-const FORMER_VERSION: &str = "weir store 1\n";
+/// What `VERSION` holds. Since 2, small contents share files; since 3, fields lie beside them.
+const VERSION: &str = "weir store 3\n";
+/// Read and written as the present one: they only lack what is new.
+const FORMER_VERSIONS: [&str; 2] = ["weir store 1\n", "weir store 2\n"];
 
 /// The volume that blobs go to. More can be added under the same ids.
 const VOLUME: u16 = 0;
@@ -127,7 +127,7 @@ impl Layout {
         if text == VERSION {
             return Ok(());
         }
-        if text == FORMER_VERSION {
+        if FORMER_VERSIONS.contains(&&*text) {
             return self.write_version(disk).map_err(|error| self.io("write", error));
         }
         // A crash in the first start leaves part of the text, and nothing else: the version is durable before anything is made.

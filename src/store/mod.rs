@@ -4,7 +4,7 @@
 //! kill at any moment; what was not committed is forgotten. A hit reads the table in memory and the file, never the index.
 //!
 //! ```text
-//! lookup   responses   table (which objects, which blob) → memory tier → index in the disk pool
+//! lookup   responses   table (which objects, which blob) → memory tier → record beside a small content → index in the disk pool
 //! read     reader      memory tier → file in the disk pool, compared with its sum once since the start
 //! write    writer      queue → disk pool: file, sum → piece map → journal
 //! commit   commit      journal → fdatasync → index → unlink
@@ -35,6 +35,7 @@ mod place;
 mod pool;
 mod presence;
 mod reader;
+mod record;
 mod recover;
 mod responses;
 mod room;

@@ -19,6 +19,7 @@ use crate::{
         layout::Layout,
         place::{BLOCK_LEN, PACK_BLOCKS, PLACE_LEN_MAX, Place},
         pool::Kind,
+        record::RECORD_ROOM,
         shared::Shared,
     },
 };
@@ -45,8 +46,8 @@ struct Current {
     next: u64,
 }
 
-/// Packs kept open: 4 GiB of small contents.
-const FILES_MAX: usize = 64;
+/// Packs kept open: 8 GiB of small contents.
+const FILES_MAX: usize = 128;
 
 impl Packs {
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -64,6 +65,11 @@ impl Packs {
     pub(super) fn holds(&self, pack: u64) -> bool {
         let inner = self.lock();
         inner.contents.contains_key(&pack) || inner.current.is_some_and(|current| current.pack == pack)
+    }
+
+    /// The file of `pack` if it is open.
+    pub(super) fn file_now(&self, pack: u64) -> Option<Arc<dyn DiskFile>> {
+        self.lock().file(pack)
     }
 
     /// Gives no more places in `pack`.
@@ -146,7 +152,7 @@ impl Shared {
 
     /// A place for a content of `len` bytes, which must fit into one, and the file of its bytes. Runs in the pool.
     pub(super) fn take_place(&self, len: u64) -> Result<(BlobId, Arc<dyn DiskFile>), Error> {
-        let blocks = len.div_ceil(BLOCK_LEN).max(1);
+        let blocks = (len + RECORD_ROOM).div_ceil(BLOCK_LEN).min(PLACE_LEN_MAX / BLOCK_LEN);
         let mut emptied = None;
         let place = {
             let mut packs = self.packs.lock();
@@ -181,7 +187,7 @@ impl Shared {
         }
     }
 
-    fn pack_file(&self, pack: u64) -> io::Result<Arc<dyn DiskFile>> {
+    pub(super) fn pack_file(&self, pack: u64) -> io::Result<Arc<dyn DiskFile>> {
         if let Some(file) = self.packs.lock().file(pack) {
             return Ok(file);
         }

@@ -28,7 +28,7 @@ use crate::{
         pool::{Kind, Pool},
         room::Room,
         shared::{IDS_RESERVED, Ids, Shared},
-        table::{BlobEntry, Slot, Slots, Table},
+        table::{BlobEntry, Slot, Slots, Table, Tag},
     },
 };
 
@@ -204,9 +204,10 @@ impl Shared {
         }
         // The newest first: ids rise.
         objects.sort_unstable_by_key(|(key, id, _)| (*key, *id));
-        for (key, object, ObjectHead { blob, variant }) in objects {
+        for (key, object, ObjectHead { blob, variant, in_pack }) in objects {
+            let tag = Tag::new(variant, in_pack);
             let mut shard = self.table.keys_mut(key);
-            Slots::edit(&mut shard, key, |slots| slots.insert(0, Slot { object, blob, variant, revision: NonZeroU32::MIN }));
+            Slots::edit(&mut shard, key, |slots| slots.insert(0, Slot { object, blob, tag, revision: NonZeroU32::MIN }));
             self.table.change_blob(blob, |entry| entry.add_key(key));
             self.table.objects.fetch_add(1, Relaxed);
         }

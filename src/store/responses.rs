@@ -11,9 +11,11 @@ use crate::{
     object::{BlobId, Object, ObjectId, ObjectMeta},
     store::{
         Error,
+        format::ObjectRow,
         memory::Responses,
+        record::Loaded,
         shared::Shared,
-        table::{Slot, Slots, variant_of},
+        table::{Slot, Slots, Tag, variant_of},
     },
 };
 
@@ -44,7 +46,10 @@ impl Shared {
             responses.iter().for_each(|object| self.table.touch(object.meta.blob));
             return Some(responses);
         }
-        self.table.keys(key).get(&key).is_none().then(|| Arc::clone(&NONE))
+        if self.table.keys(key).get(&key).is_none() {
+            return Some(Arc::clone(&NONE));
+        }
+        self.recorded_now(key)
     }
 
     /// Reads the responses of a key from the index and keeps them in memory. Runs in the pool.
@@ -54,8 +59,11 @@ impl Shared {
             let slots = self.table.slots(key);
             let mut objects = Vec::with_capacity(slots.len());
             for slot in &slots {
-                match self.load_object(key, *slot)? {
-                    Some(object) => objects.push(object),
+                match self.load(key, *slot)? {
+                    Some(Loaded { object, content }) => {
+                        content.into_iter().for_each(|content| self.memory.contents.insert(slot.blob, content));
+                        objects.push(object);
+                    }
                     None if self.table.slots(key).contains(slot) => self.forget_rotten(key, *slot),
                     None => {}
                 }
@@ -73,22 +81,33 @@ impl Shared {
         Ok(latest)
     }
 
-    /// One response, from the journal or the index; `None` if its row rotted or it has just gone.
+    /// One response; `None` if its row rotted or it has just gone.
     pub(super) fn load_object(&self, key: KeyHash, slot: Slot) -> Result<Option<Arc<Object>>, Error> {
+        Ok(self.load(key, slot)?.map(|loaded| loaded.object))
+    }
+
+    /// The same with its content, if that was read with it.
+    fn load(&self, key: KeyHash, slot: Slot) -> Result<Option<Loaded>, Error> {
+        if slot.tag.is_in_pack() {
+            return self.load_record(key, slot);
+        }
         // The journal first: what is no longer in it is in the index.
         if let Some(object) = self.journal.object(slot.object) {
-            return Ok(object);
+            return Ok(object.map(|object| Loaded { object, content: None }));
         }
-        let meta = self.index.object(key, slot.object);
-        let meta = match meta {
+        match self.index.object(key, slot.object) {
+            Ok(Some(ObjectRow::Whole(meta))) => {
+                let meta = ObjectMeta { blob: slot.blob, ..*meta };
+                let object = Arc::new(Object { id: slot.object, revision: slot.revision, meta });
+                Ok(Some(Loaded { object, content: None }))
+            }
+            // Committed since the slot was read.
+            Ok(Some(ObjectRow::InPack)) => self.load_record(key, slot),
+            Ok(None) => Ok(None),
             // Rot in the index: the removal that follows makes the committer meet it too.
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
-            meta => meta.map_err(|error| self.io_failed("read index", self.layout.index(), error))?,
-        };
-        Ok(meta.map(|meta| {
-            let meta = ObjectMeta { blob: slot.blob, ..meta };
-            Arc::new(Object { id: slot.object, revision: slot.revision, meta })
-        }))
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
+            Err(error) => Err(self.io_failed("read index", self.layout.index(), error)),
+        }
     }
 
     fn forget_rotten(&self, key: KeyHash, slot: Slot) {
@@ -151,7 +170,7 @@ impl Shared {
         let slot = Slot {
             object: object.id,
             blob: object.meta.blob,
-            variant: variant_of(&object.meta.selecting),
+            tag: Tag::new(variant_of(&object.meta.selecting), false),
             revision: object.revision,
         };
         let mut gone = Vec::new();
@@ -159,7 +178,7 @@ impl Shared {
             let mut shard = self.table.keys_mut(key);
             let there = shard.get(&key).map_or(&[][..], Slots::as_slice);
             let replaced = match replaces {
-                Replaces::Variant => there.iter().position(|there| there.variant == slot.variant),
+                Replaces::Variant => there.iter().position(|there| there.tag.variant() == slot.tag.variant()),
                 Replaces::State(old) => match there.iter().position(|there| there.is_state_of(old)) {
                     None => return false,
                     at => at,
@@ -217,7 +236,8 @@ impl Shared {
         for key in keys {
             for slot in self.table.slots(key).into_iter().filter(|slot| slot.blob == from) {
                 let Some(object) = self.load_object(key, slot)? else { continue };
-                self.repoint_slot(key, slot, Slot { blob: to, ..slot }, &object);
+                let to = Slot { blob: to, tag: Tag::new(slot.tag.variant(), false), ..slot };
+                self.repoint_slot(key, slot, to, &object);
             }
         }
         Ok(())
@@ -225,12 +245,12 @@ impl Shared {
 
     fn repoint_slot(&self, key: KeyHash, from: Slot, to: Slot, object: &Arc<Object>) {
         let mut shard = self.table.keys_mut(key);
-        let is_there = shard.get(&key).is_some_and(|slots| slots.as_slice().contains(&from));
+        let is_there = shard.get(&key).is_some_and(|slots| slots.as_slice().iter().any(|slot| slot.is_same(&from)));
         if !is_there || self.table.change_blob(to.blob, |entry| entry.add_key(key)).is_none() {
             return;
         }
         Slots::edit(&mut shard, key, |slots| {
-            slots.iter_mut().filter(|slot| **slot == from).for_each(|slot| *slot = to);
+            slots.iter_mut().filter(|slot| slot.is_same(&from)).for_each(|slot| *slot = to);
         });
         let meta = ObjectMeta { blob: to.blob, ..object.meta.clone() };
         self.journal.put_object(key, Arc::new(Object { id: object.id, revision: object.revision, meta }));

@@ -24,7 +24,7 @@ use crate::{
         evict::{Queues, Standing},
         pool::Kind,
         shared::Shared,
-        table::{BlobEntry, on_disk},
+        table::{BlobEntry, on_disk, taken_by},
     },
 };
 
@@ -90,14 +90,14 @@ impl Room {
         self.free.load(Relaxed)
     }
 
-    /// Content of `bytes` is being removed: what it takes on the disk is not free before its file is gone.
-    pub(super) fn freeing(&self, bytes: u64) {
-        self.freeing.fetch_add(on_disk(bytes), Relaxed);
+    /// Blob `id`, of which `bytes` are present, is being removed: what it takes on the disk is not free before its file is gone.
+    pub(super) fn freeing(&self, id: BlobId, bytes: u64) {
+        self.freeing.fetch_add(taken_by(id, bytes), Relaxed);
     }
 
-    /// The files of contents of so many `bytes` are gone.
-    pub(super) fn freed(&self, bytes: impl Iterator<Item = u64>) {
-        subtract(&self.freeing, bytes.map(on_disk).sum());
+    /// The files of these blobs, of which so many bytes were present, are gone.
+    pub(super) fn freed(&self, removed: &[(BlobId, u64)]) {
+        subtract(&self.freeing, removed.iter().map(|(id, bytes)| taken_by(*id, *bytes)).sum());
         self.eased.notify_waiters();
     }
 
@@ -293,11 +293,11 @@ impl Shared {
     fn evict(&self, bytes: u64) -> u64 {
         let victims = {
             let mut queues = self.room.queues.lock().unwrap_or_else(PoisonError::into_inner);
-            queues.evict(bytes, |id| self.table.blob(id, standing).unwrap_or(Standing::Gone))
+            queues.evict(bytes, |id| self.table.blob(id, |entry| standing(id, entry)).unwrap_or(Standing::Gone))
         };
         let mut freed = 0;
         for id in victims {
-            freed += on_disk(self.remove_blob(id).1);
+            freed += taken_by(id, self.remove_blob(id).1);
             self.metrics.evictions.inc();
         }
         self.metrics.evicted_bytes.add(freed);
@@ -320,14 +320,14 @@ impl Shared {
     }
 }
 
-fn standing(entry: &BlobEntry) -> Standing {
+fn standing(id: BlobId, entry: &BlobEntry) -> Standing {
     if entry.pinned || entry.is_being_written() {
         Standing::Kept
     } else if entry.take_use() {
         Standing::Used
     } else {
         let ghost = entry.keys().first().map_or(0, |key| u64::from_le_bytes(key.0[..8].try_into().unwrap_or_default()));
-        Standing::Unused { bytes: on_disk(entry.bytes), ghost }
+        Standing::Unused { bytes: taken_by(id, entry.bytes), ghost }
     }
 }
 

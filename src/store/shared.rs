@@ -294,9 +294,9 @@ impl Shared {
     pub(super) fn remove_blob(&self, id: BlobId) -> (u64, u64) {
         let bytes = self.table.blob(id, |entry| entry.bytes).unwrap_or(0);
         // Before it no longer counts as stored: in no moment it shall count as neither.
-        self.room.freeing(bytes);
+        self.room.freeing(id, bytes);
         let Some(keys) = self.table.take_blob(id) else {
-            self.room.freed([bytes].into_iter());
+            self.room.freed(&[(id, bytes)]);
             return (0, 0);
         };
         let mut objects = 0;

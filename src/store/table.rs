@@ -18,7 +18,7 @@ use crate::{
     key::KeyHash,
     object::{BlobId, Object, ObjectId},
     store::{
-        place::BLOCK_LEN,
+        place::{BLOCK_LEN, Place},
         stamps::{Stamp, Stamps},
     },
 };
@@ -28,10 +28,14 @@ use crate::{
 pub(super) struct Slot {
     pub(super) object: ObjectId,
     pub(super) blob: BlobId,
-    pub(super) variant: u32,
+    pub(super) tag: Tag,
     /// Never zero, so that [`Slots`] needs no tag.
     pub(super) revision: NonZeroU32,
 }
+
+/// Which variant of its key an object is, and whether the record in its blob's place is of this very state of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tag(u32);
 
 /// The objects of one key, the most recent first. Nearly always one.
 #[derive(Debug)]
@@ -103,6 +107,14 @@ pub(super) fn on_disk(bytes: u64) -> u64 {
     bytes.next_multiple_of(BLOCK_LEN)
 }
 
+/// What a blob of which `bytes` are present takes on the disk: of a pack its place, which holds a response's fields, too.
+pub(super) fn taken_by(id: BlobId, bytes: u64) -> u64 {
+    Place::of(id).map_or_else(|| on_disk(bytes), |place| place.range().len())
+}
+
+/// In a [`Tag`].
+const IN_PACK: u32 = 1 << 31;
+
 const SHARDS: usize = 64;
 const USES_MAX: u8 = 3;
 
@@ -155,13 +167,13 @@ impl Table {
         let entry = shard.get_mut(&id)?;
         let (bytes, pinned) = (entry.bytes, entry.pinned);
         let outcome = change(entry);
-        add_difference(&self.used, on_disk(bytes), on_disk(entry.bytes));
+        add_difference(&self.used, taken_by(id, bytes), taken_by(id, entry.bytes));
         add_difference(&self.pinned, u64::from(pinned), u64::from(entry.pinned));
         Some(outcome)
     }
 
     pub(super) fn add_blob(&self, id: BlobId, entry: BlobEntry) {
-        self.used.fetch_add(on_disk(entry.bytes), Relaxed);
+        self.used.fetch_add(taken_by(id, entry.bytes), Relaxed);
         self.pinned.fetch_add(u64::from(entry.pinned), Relaxed);
         self.blobs[blob_shard(id)].write().unwrap_or_else(PoisonError::into_inner).insert(id, entry);
     }
@@ -169,7 +181,7 @@ impl Table {
     /// Takes a blob out, and says which keys referred to it. Their slots are the caller's to remove: no lock is held any more.
     pub(super) fn take_blob(&self, id: BlobId) -> Option<Vec<KeyHash>> {
         let entry = self.blobs[blob_shard(id)].write().unwrap_or_else(PoisonError::into_inner).remove(&id)?;
-        self.used.fetch_sub(on_disk(entry.bytes), Relaxed);
+        self.used.fetch_sub(taken_by(id, entry.bytes), Relaxed);
         self.pinned.fetch_sub(u64::from(entry.pinned), Relaxed);
         Some(entry.keys.as_slice().to_vec())
     }
@@ -246,6 +258,32 @@ impl Slot {
     pub(super) fn is_state_of(&self, object: &Object) -> bool {
         self.object == object.id && self.revision == object.revision
     }
+
+    /// Whether both stand for the same state of the same response, wherever its fields are.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        (self.object, self.revision, self.blob) == (other.object, other.revision, other.blob)
+    }
+}
+
+impl Tag {
+    /// `variant`: of [`variant_of`]. Former formats used its top bit, too.
+    pub(super) fn new(variant: u32, in_pack: bool) -> Self {
+        Self(variant & !IN_PACK | if in_pack { IN_PACK } else { 0 })
+    }
+
+    pub(super) fn variant(self) -> u32 {
+        self.0 & !IN_PACK
+    }
+
+    pub(super) fn is_in_pack(self) -> bool {
+        self.0 & IN_PACK != 0
+    }
+}
+
+impl std::fmt::Debug for Tag {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:x}{}", self.variant(), if self.is_in_pack() { " in pack" } else { "" })
+    }
 }
 
 impl Slots {
@@ -261,6 +299,13 @@ impl Slots {
             0 => None,
             1 => slots.pop().map(Self::One),
             _ => Some(Self::Many(Box::new(slots))),
+        }
+    }
+
+    pub(super) fn as_mut_slice(&mut self) -> &mut [Slot] {
+        match self {
+            Self::One(slot) => std::slice::from_mut(slot),
+            Self::Many(slots) => slots,
         }
     }
 
@@ -439,7 +484,7 @@ impl Hasher for SpreadHasher {
     }
 }
 
-/// Tells variants of a key apart. Equal hashes of different fields only cost a replaced variant.
+/// Tells variants of a key apart, in 31 bits. Equal hashes of different fields only cost a replaced variant.
 pub(super) fn variant_of(selecting: &[(http::HeaderName, Option<http::HeaderValue>)]) -> u32 {
     if selecting.is_empty() {
         return 0;
@@ -452,7 +497,7 @@ pub(super) fn variant_of(selecting: &[(http::HeaderName, Option<http::HeaderValu
         }
     }
     let hash = text.finalize();
-    u32::from_le_bytes([hash.as_bytes()[0], hash.as_bytes()[1], hash.as_bytes()[2], hash.as_bytes()[3]])
+    u32::from_le_bytes([hash.as_bytes()[0], hash.as_bytes()[1], hash.as_bytes()[2], hash.as_bytes()[3]]) & !IN_PACK
 }
 
 #[cfg(test)]
@@ -480,7 +525,7 @@ mod tests {
             let mut entry = BlobEntry::new(4_096, true, false);
             entry.add_key(key);
             table.add_blob(blob, entry);
-            let slot = Slot { object: ObjectId(number), blob, variant: 0, revision: NonZeroU32::MIN };
+            let slot = Slot { object: ObjectId(number), blob, tag: Tag::new(0, false), revision: NonZeroU32::MIN };
             Slots::edit(&mut table.keys_mut(key), key, |slots| slots.push(slot));
             if number >= 200_000 && number.is_multiple_of(50_000) {
                 let keys: usize = table.keys.iter().map(|shard| map_bytes(&shard.read().unwrap())).sum();

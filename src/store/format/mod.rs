@@ -10,7 +10,7 @@
 
 mod object;
 
-pub(super) use object::{ObjectHead, object, object_head, object_of};
+pub(super) use object::{ObjectHead, ObjectRow, object, object_head, object_of, record, record_of};
 
 use crate::{
     digest::Digest,

@@ -29,13 +29,25 @@ fn meta() -> ObjectMeta {
     }
 }
 
-const HEAD: ObjectHead = ObjectHead { blob: BlobId(77), variant: 9 };
+const HEAD: ObjectHead = ObjectHead { blob: BlobId(77), variant: 9, in_pack: false };
 
 #[test]
 fn a_response_comes_back_as_it_was_stored() {
     let row = object(b"key", HEAD, &meta());
-    assert_eq!(format!("{:?}", object_of(b"key", &row).unwrap()), format!("{:?}", meta()));
+    let ObjectRow::Whole(back) = object_of(b"key", &row).unwrap() else { panic!("no fields") };
+    assert_eq!(format!("{back:?}"), format!("{:?}", meta()));
     assert_eq!(object_head(b"key", &row), Some(HEAD));
+}
+
+#[test]
+fn a_response_in_a_pack_has_only_its_head_in_the_index_and_all_in_its_record() {
+    let head = ObjectHead { in_pack: true, ..HEAD };
+    let (row, record) = (object(b"key", head, &meta()), record(b"key", head, &[5; 32], &meta()));
+    assert_eq!(object_head(b"key", &row), Some(head));
+    assert!(matches!(object_of(b"key", &row), Some(ObjectRow::InPack)));
+    let (back, sum) = record_of(b"key", &record).unwrap();
+    assert_eq!((format!("{back:?}"), sum), (format!("{:?}", meta()), [5; 32]));
+    assert!(record_of(b"yek", &record).is_none() && record_of(b"key", &object(b"key", HEAD, &meta())).is_none());
 }
 
 #[test]
@@ -54,7 +66,7 @@ fn a_row_with_any_flipped_bit_or_another_key_is_dropped() {
 fn a_row_that_is_sealed_but_nonsense_is_dropped_without_a_panic() {
     for len in 0..64 {
         let nonsense = Encoder(vec![VERSION; len]).seal(b"key");
-        assert!(object_of(b"key", &nonsense).is_none());
+        assert!(!matches!(object_of(b"key", &nonsense), Some(ObjectRow::Whole(_))) && record_of(b"key", &nonsense).is_none());
         assert!(blob_of(u64::from_le_bytes(*b"key.....").to_le(), &nonsense).is_none());
     }
 }

@@ -27,10 +27,10 @@ use backend::{Backend, Overlay};
 use crate::{
     digest::Digest,
     key::KeyHash,
-    object::{BlobId, ObjectId, ObjectMeta},
+    object::{BlobId, ObjectId},
     store::{
         disk::DiskFile,
-        format::{self, BlobRow, ObjectHead},
+        format::{self, BlobRow, ObjectHead, ObjectRow},
         identity::Sum,
         pieces::Run,
     },
@@ -75,8 +75,8 @@ pub(super) struct Loaded {
     pub(super) bad_blobs: Vec<BlobId>,
 }
 
-/// One page of stored responses: their heads and texts, and whether more follow.
-pub(super) type Scanned = Vec<(KeyHash, ObjectId, ObjectMeta)>;
+/// One page of stored responses.
+pub(super) type Scanned = Vec<(KeyHash, ObjectId, ObjectRow)>;
 
 impl Index {
     /// Opens the index in `file`, or starts one if the file is empty. A file that rotted is an error, never a panic.
@@ -183,7 +183,7 @@ impl Index {
     }
 
     /// One stored response; `None` if it is not there or rotted.
-    pub(super) fn object(&self, hash: KeyHash, id: ObjectId) -> io::Result<Option<ObjectMeta>> {
+    pub(super) fn object(&self, hash: KeyHash, id: ObjectId) -> io::Result<Option<ObjectRow>> {
         self.guarded(|database| {
             let read = database.begin_read().map_err(other)?;
             let Some(table) = present(read.open_table(OBJECTS))? else { return Ok(None) };
@@ -202,7 +202,7 @@ impl Index {
             for entry in table.range::<[u8; 24]>((from, std::ops::Bound::Unbounded)).map_err(other)? {
                 let (key, row) = entry.map_err(other)?;
                 let (hash, id) = split_key(&key.value());
-                found.extend(format::object_of(&key.value(), row.value()).map(|meta| (hash, id, meta)));
+                found.extend(format::object_of(&key.value(), row.value()).map(|row| (hash, id, row)));
                 if found.len() >= count {
                     break;
                 }

@@ -5,6 +5,7 @@ mod contents;
 mod crash;
 mod packs;
 mod real;
+mod records;
 mod responses;
 mod room;
 mod rot;

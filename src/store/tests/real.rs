@@ -3,7 +3,7 @@
 use super::*;
 use crate::store::{Error, RealDisk, State};
 
-struct Directory(PathBuf);
+pub(super) struct Directory(pub(super) PathBuf);
 
 impl Drop for Directory {
     fn drop(&mut self) {

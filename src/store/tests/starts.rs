@@ -29,7 +29,7 @@ async fn a_second_weir_is_refused_until_the_first_is_closed() {
 
 #[tokio::test]
 async fn an_unknown_or_missing_version_is_never_guessed() {
-    for text in ["weir store 3\n", "", "weir store 10\n", "rubbish"] {
+    for text in ["weir store 4\n", "", "weir store 10\n", "rubbish"] {
         let disk = SimDisk::new(2);
         write_version(&disk, text);
         let error = open_error(&disk).await;
@@ -38,11 +38,13 @@ async fn an_unknown_or_missing_version_is_never_guessed() {
 }
 
 #[tokio::test]
-async fn a_store_of_the_former_format_is_taken_over() {
-    let disk = SimDisk::new(2);
-    write_version(&disk, "weir store 1\n");
-    start(&disk).await.close().await.unwrap();
-    start(&disk).await;
+async fn a_store_of_a_former_format_is_taken_over() {
+    for text in ["weir store 1\n", "weir store 2\n"] {
+        let disk = SimDisk::new(2);
+        write_version(&disk, text);
+        start(&disk).await.close().await.unwrap();
+        start(&disk).await;
+    }
 }
 
 #[tokio::test]
