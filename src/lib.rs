@@ -9,6 +9,7 @@ pub mod admin;
 pub mod listener;
 
 pub mod cache;
+pub mod census;
 pub mod classify;
 pub mod proxy;
 

@@ -109,6 +109,8 @@ pub(super) fn router(context: Arc<Context>) -> Router {
         .route("/ui/status.js", get(async || ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], page::SCRIPT)))
         .route("/api/status", get(async |State(context): State<Arc<Context>>| Json(context.status())))
         .route("/api/objects", get(objects))
+        .route("/api/v1/clients", get(clients))
+        .route("/api/v1/events", get(reported))
         .route("/api/purge", post(purge))
         .route("/api/pin", post(pin))
         .route("/api/reload", post(reload))
@@ -167,6 +169,35 @@ async fn objects(
     let Query(mut query) = query.map_err(|rejection| Failure::Invalid(rejection.body_text()))?;
     query.limit = Some(query.limit.unwrap_or(OBJECTS_DEFAULT).clamp(1, OBJECTS_MAX));
     Ok(Json(context.weir.objects(query).await?).into_response())
+}
+
+/// How many of a list are wanted.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Listed {
+    limit: Option<usize>,
+}
+
+impl Listed {
+    fn limit(query: Result<Query<Self>, QueryRejection>) -> Result<usize, Failure> {
+        let Query(query) = query.map_err(|rejection| Failure::Invalid(rejection.body_text()))?;
+        Ok(query.limit.unwrap_or(OBJECTS_DEFAULT).clamp(1, OBJECTS_MAX))
+    }
+}
+
+/// `{"observed": true, "clients": […]}`: said by computers themselves, and seen in passing.
+async fn clients(State(context): State<Arc<Context>>, query: Result<Query<Listed>, QueryRejection>) -> Result<Response, Failure> {
+    let clients = context.weir.computers(Listed::limit(query)?);
+    Ok(Json(serde_json::json!({ "observed": true, "clients": clients })).into_response())
+}
+
+/// `{"observed": true, "events": […]}`
+async fn reported(
+    State(context): State<Arc<Context>>,
+    query: Result<Query<Listed>, QueryRejection>,
+) -> Result<Response, Failure> {
+    let events = context.weir.reported(Listed::limit(query)?);
+    Ok(Json(serde_json::json!({ "observed": true, "events": events })).into_response())
 }
 
 const OBJECTS_DEFAULT: usize = 100;

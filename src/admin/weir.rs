@@ -4,7 +4,10 @@ use std::{future::Future, net::SocketAddr, pin::Pin as Pinning, time::SystemTime
 
 use serde::{Deserialize, Serialize};
 
-use crate::metrics::Metrics;
+use crate::{
+    census::{Reported, Seen},
+    metrics::Metrics,
+};
 
 /// The answer to a question that may touch the disk. Dropped, a question that changes something may still be carried out.
 pub type Answer<'a, T> = Pinning<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
@@ -20,6 +23,12 @@ pub trait Weir: Send + Sync + 'static {
     fn snapshot(&self) -> Snapshot;
 
     fn objects(&self, query: ObjectQuery) -> Answer<'_, ObjectPage>;
+
+    /// The computers that were seen, the last one first.
+    fn computers(&self, limit: usize) -> Vec<Seen>;
+
+    /// What they reported, newest first.
+    fn reported(&self, limit: usize) -> Vec<Reported>;
 
     fn purge(&self, purge: Purge) -> Answer<'_, Purged>;
 

@@ -14,6 +14,7 @@ use crate::{
         Act, Answer, Event, EventKind, Failure, Fill, Listed, ObjectPage, ObjectQuery, Pin, Pinned, Purge, PurgeWhat, Purged,
         Readiness, Snapshot, Upstream, Weir,
     },
+    census::{Reported, Seen},
     classify::{Asked, Class, Policy},
     key::{CacheKey, KeyHash, Scheme},
     listener::Socket,
@@ -128,6 +129,14 @@ impl Weir for Administration {
             }
             Ok(ObjectPage { objects, next: after.map(page_text) })
         })
+    }
+
+    fn computers(&self, limit: usize) -> Vec<Seen> {
+        self.parts.census.computers(limit)
+    }
+
+    fn reported(&self, limit: usize) -> Vec<Reported> {
+        self.parts.census.events(limit)
     }
 
     fn purge(&self, purge: Purge) -> Answer<'_, Purged> {

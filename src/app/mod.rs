@@ -26,6 +26,7 @@ pub use self::{error::Error, run::serve};
 use crate::{
     admin::{self, Admin, Listening, Readiness},
     cache::Cache,
+    census::Census,
     classify::Policy,
     config::{Config, Sources},
     listener::{self, Certificates, Drained, Listeners, Running},
@@ -54,6 +55,7 @@ struct Parts {
     store: Store,
     upstreams: Upstreams,
     cache: Cache,
+    census: Arc<Census>,
     proxy: Arc<Proxy>,
     certificates: Arc<Certificates>,
     policy: Arc<ArcSwap<Policy>>,
@@ -106,6 +108,7 @@ impl App {
             metrics.proxy.clone(),
             node.clone(),
         ));
+        let census = Arc::new(Census::new(config.census.clone(), metrics.census.clone()));
         let started = SystemTime::now();
         let since_epoch = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         metrics.process.start_time_seconds.set(since_epoch.as_secs());
@@ -118,6 +121,7 @@ impl App {
             store,
             upstreams,
             cache,
+            census,
             proxy: proxy.clone(),
             certificates,
             policy,

@@ -33,7 +33,7 @@ pub use self::{
     log::Log,
     problem::{Problem, Problems},
 };
-use crate::{admin, cache, classify, listener, proxy, store, upstream};
+use crate::{admin, cache, census, classify, listener, proxy, store, upstream};
 
 /// Where a configuration comes from. Kept by `serve`, so that a reload reads the same sources again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,6 +70,7 @@ pub struct Config {
     /// `own` and `redirects.allow` are filled in when weir starts.
     pub upstream: upstream::Config,
     pub cache: cache::Config,
+    pub census: census::Config,
     pub proxy: proxy::Config,
     pub listener: listener::Config,
     pub admin: admin::Config,
@@ -240,6 +241,7 @@ impl Draft {
         sections::fill(root.section("fill"), &mut self.config.cache);
         sections::limits(root.section("limits"), &mut self.config);
         sections::timeouts(root.section("timeouts"), &mut self.config);
+        sections::census(root.section("census"), &mut self.config.census);
         sections::send(root.section("send"), &mut self.config.listener.transmit);
         sections::health(root.section("health"), &mut self.config.upstream.health);
         sections::resolver(root.section("resolver"), self);
@@ -284,6 +286,7 @@ fn built_in() -> Config {
         policy: origins::built_in(),
         upstream: upstream::Config::default(),
         cache: cache::Config::default(),
+        census: census::Config::default(),
         proxy: proxy::Config::default(),
         listener: listener::Config::default(),
         admin: admin::Config::default(),

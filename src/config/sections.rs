@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    cache,
+    cache, census,
     config::{
         Config, Draft,
         problem::At,
@@ -96,6 +96,14 @@ pub(super) fn timeouts(section: Section<'_>, config: &mut Config) {
     section.set("upstream_busy", &mut upstream.busy);
     section.set("tunnel_idle", &mut config.proxy.tunnel_idle);
     section.set("drain", &mut config.drain);
+    section.finish();
+}
+
+pub(super) fn census(section: Section<'_>, census: &mut census::Config) {
+    section.set("personal", &mut census.personal);
+    section.set("computers", &mut census.computers_max);
+    section.set("events", &mut census.events_max);
+    section.set("retention", &mut census.retention);
     section.finish();
 }
 

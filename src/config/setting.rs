@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use toml_edit::Value;
 
 use crate::{
+    census::Personal,
     classify::{BadHost, Door, Host, HostPattern, OriginPattern},
     config::{
         read::{Setting, Wrong, closest},
@@ -157,6 +158,7 @@ texts! {
     ServerName => server_name, "write a name such as \"wsus.example.com\", or an address";
     Parameter => parameter, "write a name such as \"session\", or the beginning of names and a *, such as \"utm_*\"";
     Errors => errors, "write \"heuristic\", \"explicit\" or \"never\"";
+    Personal => |text| Personal::named(text).ok_or_else(|| format!("{text} is no such choice")), "write \"keep\", \"hash\" or \"off\"";
     Strategy => strategy, "the strategies are auto, copy, sendfile and map";
     Door => door, "the doors are reverse, wsus, delivery, transparent and forward";
 }

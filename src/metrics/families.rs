@@ -6,7 +6,7 @@
 use prometheus::Registry;
 
 use crate::metrics::{
-    By, Class, Counter, Door, Gauge, Op, Purpose, Queue, ReloadOutcome, Seconds, Source, StatusClass, Verdict, Words,
+    By, Class, Counter, Door, Gauge, Op, Outcome, Purpose, Queue, ReloadOutcome, Seconds, Source, StatusClass, Verdict, Words,
     handles::Field,
 };
 
@@ -255,6 +255,19 @@ families! {
         timeouts: Words = "weir_client_timeouts_total",
             "Client connections closed for slowness, by what was waited for.",
             "It rises: a bad line, or somebody holding connections open on purpose.";
+    }
+
+    /// Handles for `census`: what computers told their update server.
+    Census {
+        computers: Gauge = "weir_census_computers",
+            "Computers whose calls to an update server passed through weir lately, as they said themselves.",
+            "It falls far below the number of computers in the branch: they update from elsewhere.";
+        events: Words<Outcome> = "weir_census_events_total",
+            "Reports of computers to their update server that passed through weir, by outcome.",
+            "outcome=\"download-failed\" or \"install-failed\" rises after a release.";
+        ignored: Counter = "weir_census_ignored_total",
+            "Calls of computers that were not listed because too many came from their address.",
+            "It rises at all, and the address is no gateway: somebody makes computers up.";
     }
 
     /// Handles for `app`: the process.

@@ -68,6 +68,14 @@ pub enum Reason {}
 #[derive(Debug)]
 pub enum Op {}
 
+/// `outcome="…"`: of an event that a computer reports.
+#[derive(Debug)]
+pub enum Outcome {}
+
+impl Word for Outcome {
+    const NAME: &'static str = "outcome";
+}
+
 impl Word for Reason {
     const NAME: &'static str = "reason";
 }

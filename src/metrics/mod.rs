@@ -11,8 +11,8 @@ mod labels;
 #[cfg(test)]
 mod tests;
 
-pub use families::{Cache, FAMILIES, Family, Kind, Listener, Peer, Process, Proxy, Store};
-pub use handles::{By, Counter, Gauge, Held, Op, Reason, Seconds, Word, Words};
+pub use families::{Cache, Census, FAMILIES, Family, Kind, Listener, Peer, Process, Proxy, Store};
+pub use handles::{By, Counter, Gauge, Held, Op, Outcome, Reason, Seconds, Word, Words};
 pub use keys::{Key, Label};
 pub use labels::{Class, Door, Purpose, Queue, ReloadOutcome, Source, StatusClass, Verdict};
 
@@ -30,6 +30,7 @@ pub struct Metrics {
     pub store: Store,
     pub upstream: Upstream,
     pub cache: Cache,
+    pub census: Census,
     pub proxy: Proxy,
     pub listener: Listener,
     pub process: Process,
@@ -54,6 +55,7 @@ impl Metrics {
             store: Store::register(&registry, &[]),
             upstream: Upstream { registry: registry.clone(), peers: Arc::default() },
             cache: Cache::register(&registry, &[]),
+            census: Census::register(&registry, &[]),
             proxy: Proxy::register(&registry, &[]),
             listener: Listener::register(&registry, &[]),
             process: Process::register(&registry, &[]),

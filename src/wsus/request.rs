@@ -86,6 +86,29 @@ pub enum Outcome {
     Other,
 }
 
+impl Outcome {
+    /// The one word that interface, metric and page share.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Detected => "detected",
+            Self::DetectionFailed => "detection-failed",
+            Self::Status => "status",
+            Self::DownloadStarted => "download-started",
+            Self::Downloaded => "downloaded",
+            Self::DownloadFailed => "download-failed",
+            Self::DownloadCancelled => "download-cancelled",
+            Self::InstallStarted => "install-started",
+            Self::Installed => "installed",
+            Self::RestartNeeded => "restart-needed",
+            Self::InstallFailed => "install-failed",
+            Self::InstallCancelled => "install-cancelled",
+            Self::InstallPending => "install-pending",
+            Self::Uninstalled => "uninstalled",
+            Self::Other => "other",
+        }
+    }
+}
+
 impl Event {
     /// Of the events of namespace 1, as the server's own table describes them.
     pub fn outcome(&self) -> Outcome {

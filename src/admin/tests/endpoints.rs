@@ -148,6 +148,17 @@ fn a_bad_configuration_is_refused_with_its_problems() {
 }
 
 #[test]
+fn computers_and_their_reports_come_in_bounded_lists_that_say_what_they_are() {
+    let interface = interface("computers");
+    let clients = interface.get("/api/v1/clients?limit=2").json();
+    assert_eq!((clients["clients"].as_array().unwrap().len(), &clients["observed"]), (2, &serde_json::json!(true)));
+    assert_eq!(clients["clients"][0]["name"], "pc1.branch.example");
+    assert_eq!(interface.get("/api/v1/clients?limit=100000").json()["clients"].as_array().unwrap().len(), 1_000, "clamped");
+    assert_eq!(interface.get("/api/v1/events").json()["events"][0]["outcome"], "downloaded");
+    assert_eq!(interface.get("/api/v1/events?name=x").status, 400);
+}
+
+#[test]
 fn objects_come_in_bounded_pages() {
     let interface = interface("objects");
     let first = interface.get("/api/objects?limit=2").json();

@@ -11,6 +11,7 @@ use std::{
 
 use crate::{
     admin::*,
+    census::{Reported, Seen},
     metrics::{Class, Door, Metrics, Purpose, Source, Verdict},
 };
 
@@ -106,6 +107,23 @@ impl Weir for Fake {
             let next = (after + limit < stored.len()).then(|| (after + limit).to_string());
             Ok(ObjectPage { objects, next })
         })
+    }
+
+    fn computers(&self, limit: usize) -> Vec<Seen> {
+        let seen = serde_json::json!({
+            "id": "a", "name": "pc1.branch.example", "address": "10.20.0.7", "os": "Windows 11", "build": "10.0.22631", "model": null,
+            "group": null, "first_seen": 1, "last_seen": 2, "downloads": 3, "downloaded_bytes": 4, "downloads_failed": 0, "installs": 0,
+            "installs_failed": 0, "restart_needed": false,
+        });
+        (0..limit.min(2_000)).map(|_| serde_json::from_value(seen.clone()).unwrap()).collect()
+    }
+
+    fn reported(&self, limit: usize) -> Vec<Reported> {
+        let reported = serde_json::json!({
+            "seen": 1, "time": "2026-01-13T10:00:00", "computer": "a", "number": 162, "outcome": "downloaded", "update": null,
+            "revision": null, "error": null, "application": null, "downloaded_bytes": 4,
+        });
+        (0..limit.min(1)).map(|_| serde_json::from_value(reported.clone()).unwrap()).collect()
     }
 
     fn purge(&self, purge: Purge) -> Answer<'_, Purged> {

@@ -103,6 +103,7 @@ fn spans(draft: &Draft, complaints: &Complaints<'_>) {
         ("timeouts.upstream_stall", upstream.stall),
         ("timeouts.tunnel_idle", config.proxy.tunnel_idle),
         ("fill.reader_timeout", config.cache.reader_timeout),
+        ("census.retention", config.census.retention),
         ("health.backoff", health.backoff),
         ("health.backoff_max", health.backoff_max),
     ];
