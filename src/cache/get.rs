@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout};
 use super::{
     Answer, CacheStatus, Error, Found, How, Hub, Known, Wanted,
     flight::{self, Boarding, Landed},
-    send::{self, Outcome, Relayed, Stored},
+    send::{self, Errand, Outcome, Relayed, Stored},
 };
 use crate::{
     key::KeyHash,
@@ -122,7 +122,8 @@ async fn ask_or_join(hub: &Arc<Hub>, want: &Arc<Wanted>, request: &RequestDirect
             },
             leader => leader,
         };
-        return match send::send(hub, want, stored.as_ref().map(Stale::stored), how, leader).await {
+        let errand = Errand { want: want.clone(), stored: stored.as_ref().map(Stale::stored), how, leader };
+        return match send::send(hub, errand).await {
             Ok(Outcome::Found(found) | Outcome::Own(found)) => match begun(found, want).await? {
                 Some(found) => Ok(Answer::Found(found)),
                 None => continue,
@@ -307,8 +308,9 @@ fn relayed_or_stale(stored: Option<Stale>, relayed: Relayed, how: How) -> Answer
 fn refresh(hub: &Arc<Hub>, want: &Arc<Wanted>, found: &Found) {
     if let Some(leader) = hub.flights.lead(variant(want, found.fields())) {
         let stored = Stored { known: found.known().clone(), len: found.len(), may_answer: true };
+        let errand = Errand { want: want.clone(), stored: Some(stored), how: How::Replaced, leader: Some(leader) };
         // Nobody waits for the outcome.
-        drop(send::launch(hub, want, Some(stored), How::Replaced, Some(leader)));
+        drop(send::launch(hub, errand));
     }
 }
 

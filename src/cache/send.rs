@@ -52,47 +52,39 @@ pub(super) enum Outcome {
     Relayed(Relayed),
 }
 
+/// Why upstream is asked, and for whom.
+pub(super) struct Errand {
+    pub want: Arc<Wanted>,
+    pub stored: Option<Stored>,
+    pub how: How,
+    /// Those who wait for the outcome, too.
+    pub leader: Option<Leader>,
+}
+
 /// Asks upstream and waits for what comes of it.
-pub(super) async fn send(
-    hub: &Arc<Hub>,
-    want: &Arc<Wanted>,
-    stored: Option<Stored>,
-    how: How,
-    leader: Option<Leader>,
-) -> Result<Outcome, Error> {
-    launch(hub, want, stored, how, leader).await.unwrap_or(Err(Error::Stopped))
+pub(super) async fn send(hub: &Arc<Hub>, errand: Errand) -> Result<Outcome, Error> {
+    launch(hub, errand).await.unwrap_or(Err(Error::Stopped))
 }
 
 /// Asks upstream in a task of its own, so that a client that leaves takes nothing away from those who joined. The task ends with weir.
-pub(super) fn launch(
-    hub: &Arc<Hub>,
-    want: &Arc<Wanted>,
-    stored: Option<Stored>,
-    how: How,
-    leader: Option<Leader>,
-) -> oneshot::Receiver<Result<Outcome, Error>> {
+pub(super) fn launch(hub: &Arc<Hub>, errand: Errand) -> oneshot::Receiver<Result<Outcome, Error>> {
     let (told, outcome) = oneshot::channel();
-    let (hub, want) = (hub.clone(), want.clone());
+    let hub = hub.clone();
     tokio::spawn(async move {
         let stopping = hub.stopping();
         tokio::select! {
             // The client may be gone; then a relayed response has nobody to go to and is dropped.
-            outcome = ask_and_land(&hub, &want, stored, how, leader) => drop(told.send(outcome)),
+            outcome = ask_and_land(&hub, errand) => drop(told.send(outcome)),
             () = stopping => {}
         }
     });
     outcome
 }
 
-async fn ask_and_land(
-    hub: &Arc<Hub>,
-    want: &Arc<Wanted>,
-    stored: Option<Stored>,
-    how: How,
-    leader: Option<Leader>,
-) -> Result<Outcome, Error> {
+async fn ask_and_land(hub: &Arc<Hub>, errand: Errand) -> Result<Outcome, Error> {
+    let Errand { want, stored, how, leader } = errand;
     let asked = hub.asking.begin(want.key.hash());
-    let outcome = ask_upstream(hub, want, stored.as_ref(), how, &asked).await;
+    let outcome = ask_upstream(hub, &want, stored.as_ref(), how, &asked).await;
     if let (Ok(Outcome::Relayed(relayed)), Some(stored)) = (&outcome, &stored)
         && want.method == Method::GET
         && invalidation::is_superseded(want.presented(), relayed.response.status())
