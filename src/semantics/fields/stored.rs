@@ -41,6 +41,10 @@ fn take(fields: &mut HeaderMap, names: &[HeaderName]) -> HeaderMap {
 /// is an error of the origin, and to adopt it would put new names on old bytes. Under the same strong tag a new
 /// modification date is only a date.
 ///
+/// RFC 9111 §4.3.4 would have a 304 with a strong tag that no stored response has update nothing at all. It may be that this one was meant for
+/// a condition with several tags, of which we send one: ours. What the origin confirmed by 304 is therefore confirmed, as the public
+/// cache tests demand (`304-etag-update-response-ETag`); only the wrong tag is dropped.
+///
 /// Gives the fields that `private="…"` names, before or after the update: they are for the one who asked. `targeted` as for
 /// [`ResponseDirectives::of`].
 pub fn update_stored(stored: &mut HeaderMap, received: &HeaderMap, targeted: bool) -> HeaderMap {
