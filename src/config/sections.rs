@@ -109,6 +109,7 @@ pub(super) fn census(section: Section<'_>, census: &mut census::Config) {
 
 pub(super) fn send(section: Section<'_>, transmit: &mut transmit::Config) {
     section.set("strategy", &mut transmit.strategy);
+    set_len(&section, "copy_max", &mut transmit.copy_max);
     set_len(&section, "sendfile_max", &mut transmit.sendfile_max);
     section.finish();
 }

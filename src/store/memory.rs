@@ -1,6 +1,9 @@
 //! The memory tier: decoded responses and small hot content. Bounded in bytes; what falls out is read again.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering::Relaxed},
+};
 
 use bytes::Bytes;
 use moka::sync::Cache;
@@ -17,17 +20,37 @@ pub(super) type Responses = Arc<[Arc<Object>]>;
 pub(super) struct Memory {
     pub(super) responses: Cache<KeyHash, Responses>,
     pub(super) contents: Cache<BlobId, Bytes>,
+    /// In bytes.
+    contents_max: u64,
+    /// Contents read while their share was full.
+    readings: AtomicU32,
 }
 
-/// Content up to this length is kept in memory whole; above, the page cache serves as well.
-pub(super) const SMALL_MAX: u64 = 32 << 10;
+/// Content up to this length is kept in memory whole, so that it leaves with its head by one system call; above, the page cache serves as well.
+pub const SMALL_MAX: u64 = 64 << 10;
+
+/// While content fills its share, one in so many readings of what is not in memory offers it: what is asked for often gets in soon, and a
+/// working set far beyond memory does not make the tier change all the time.
+const OFFERED: u32 = 8;
 
 impl Memory {
     /// Shares `bytes`: half for content, a quarter for responses; an eighth is left to what is derived from them, and the rest to the index.
     pub(super) fn new(bytes: u64) -> Self {
+        let contents_max = bytes / 2;
         Self {
             responses: Cache::builder().weigher(responses_weight).max_capacity(bytes / 4).build(),
-            contents: Cache::builder().weigher(|_, bytes: &Bytes| weight(bytes.len() + ENTRY)).max_capacity(bytes / 2).build(),
+            contents: Cache::builder().weigher(|_, bytes: &Bytes| weight(bytes.len() + ENTRY)).max_capacity(contents_max).build(),
+            contents_max,
+            readings: AtomicU32::new(0),
+        }
+    }
+
+    /// Offers a small content that was read.
+    pub(super) fn keep(&self, id: BlobId, bytes: &Bytes) {
+        let is_full = self.contents.weighted_size() >= self.contents_max / 10 * 9;
+        if !is_full || self.readings.fetch_add(1, Relaxed).is_multiple_of(OFFERED) {
+            // A copy: `bytes` may be a slice of a larger buffer.
+            self.contents.insert(id, Bytes::copy_from_slice(bytes));
         }
     }
 

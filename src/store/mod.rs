@@ -17,6 +17,7 @@
 
 mod admin;
 mod blob;
+mod buffers;
 mod commit;
 mod complete;
 pub mod disk;
@@ -51,6 +52,7 @@ use bytes::Bytes;
 pub use blob::Blob;
 pub use disk::{Disk, RealDisk};
 pub use fsck::{Report, fsck};
+pub use memory::SMALL_MAX;
 pub use recover::open;
 pub use stamps::Stamp;
 pub use writer::Writer;
@@ -267,11 +269,9 @@ impl Store {
         self.shared.open.find(id)
     }
 
-    /// The whole content of a small hot object, if it is in memory. Filled by reading.
+    /// The whole content of a small object, if that takes no waiting for a disk and no opening of a file.
     pub fn small(&self, object: &Object) -> Option<Bytes> {
-        let bytes = self.shared.memory.contents.get(&object.meta.blob)?;
-        self.shared.metrics.memory_hits.inc();
-        Some(bytes)
+        self.shared.small_now(object.meta.blob)
     }
 
     /// A complete blob that was verified against `digest`.

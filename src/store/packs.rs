@@ -188,7 +188,7 @@ impl Shared {
     }
 
     pub(super) fn pack_file(&self, pack: u64) -> io::Result<Arc<dyn DiskFile>> {
-        if let Some(file) = self.packs.lock().file(pack) {
+        if let Some(file) = self.packs.file_now(pack) {
             return Ok(file);
         }
         let file = self.disk.open(&self.layout.pack(pack))?;

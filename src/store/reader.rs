@@ -5,8 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::{
+    object::BlobId,
     piece::ByteRange,
-    store::{Error, blob::Blob, identity, memory::SMALL_MAX, pieces::Run, pool::Kind, shared::Shared},
+    store::{
+        Error, blob::Blob, buffers::BUFFER_LEN, identity, memory::SMALL_MAX, pieces::Run, place::Place, pool::Kind,
+        shared::Shared, table::BlobEntry,
+    },
 };
 
 /// What a read has to do.
@@ -17,18 +21,16 @@ enum Plan {
     Compare(Run),
 }
 
-/// Reads larger than this are cut: a buffer is made for each.
-const READ_MAX: usize = 1 << 20;
-
-/// Bytes copied at most on the caller's thread: about 30 µs.
-const INLINE_MAX: usize = 256 << 10;
+/// What a caller may say at most that it is going to read: so much the disk is told to bring at once.
+const AHEAD_MAX: usize = 1 << 20;
 
 /// A slice of less than a quarter of the buffer it is from is copied, so that it does not keep the rest alive.
 const COPY_BELOW: usize = 4;
 
 impl Blob {
-    /// Between 1 and `max` bytes at `offset`. The first read of a piece since the start compares its checksum; on a mismatch
-    /// the extent is dropped from the map, counted, and the caller gets `Corrupt` and fetches it anew.
+    /// Between 1 and `max` bytes at `offset`, a buffer full at most; the rest of `max` is going to be read next. The first read of a piece
+    /// since the start compares its checksum; on a mismatch the extent is dropped from the map, counted, and the caller gets `Corrupt` and
+    /// fetches it anew.
     pub async fn read(self: &Arc<Self>, offset: u64, max: usize) -> Result<Bytes, Error> {
         let store = self.store.upgrade().ok_or(Error::Closed)?;
         if let Some(bytes) = self.read_at_once(&store, offset, max) {
@@ -37,7 +39,7 @@ impl Blob {
         let blob = Arc::clone(self);
         let read = store.pool.run(Kind::Read, {
             let store = Arc::clone(&store);
-            move || blob.read_blocking(&store, offset, max.clamp(1, READ_MAX))
+            move || blob.read_blocking(&store, offset, max.clamp(1, AHEAD_MAX))
         });
         read.await.unwrap_or(Err(Error::Degraded))
     }
@@ -48,7 +50,8 @@ impl Blob {
     }
 
     fn read_at_once(&self, store: &Shared, offset: u64, max: usize) -> Option<Bytes> {
-        if let Some(bytes) = store.memory.contents.get(&self.id)
+        if offset < SMALL_MAX
+            && let Some(bytes) = store.memory.contents.get(&self.id)
             && let Some(slice) = slice_of(&bytes, offset, max)
         {
             store.metrics.memory_hits.inc();
@@ -60,11 +63,9 @@ impl Blob {
     /// Bytes that were checked and are in the page cache: a trip through the pool would cost more than the copy.
     fn read_cached(&self, store: &Shared, offset: u64, max: usize) -> Option<Bytes> {
         let until = self.checked_until(offset)?;
-        let len = usize::try_from(until - offset).unwrap_or(usize::MAX).min(max.clamp(1, INLINE_MAX));
-        let mut bytes = vec![0; len];
-        let read = self.file.read_cached_at(offset, &mut bytes).filter(|read| *read > 0)?;
-        bytes.truncate(read);
-        let bytes = Bytes::from(bytes);
+        let mut buffer = store.buffers.take(usize::try_from(until - offset).unwrap_or(usize::MAX).min(max));
+        let read = self.file.read_cached_at(offset, buffer.room()).filter(|read| *read > 0)?;
+        let bytes = buffer.into_bytes(read);
         self.remember(store, ByteRange { start: offset, end: offset + read as u64 }, &bytes);
         Some(bytes)
     }
@@ -72,8 +73,12 @@ impl Blob {
     fn read_blocking(self: &Arc<Self>, store: &Arc<Shared>, offset: u64, max: usize) -> Result<Bytes, Error> {
         match self.plan(offset, max)? {
             Plan::Plain(range) => {
-                let bytes = Bytes::from(self.read_bytes(store, range)?);
-                self.remember(store, range, &bytes);
+                self.foretell(range);
+                let mut buffer = store.buffers.take(usize::try_from(range.len()).unwrap_or(usize::MAX));
+                let len = buffer.room().len();
+                self.fill(store, offset, buffer.room())?;
+                let bytes = buffer.into_bytes(len);
+                self.remember(store, ByteRange { start: offset, end: offset + len as u64 }, &bytes);
                 Ok(bytes)
             }
             Plan::Compare(run) => {
@@ -105,7 +110,7 @@ impl Blob {
     ) -> Result<(), Error> {
         let mut at = range.start;
         while at < range.end {
-            let bytes = self.read_blocking(store, at, usize::try_from(range.end - at).unwrap_or(READ_MAX).min(READ_MAX))?;
+            let bytes = self.read_blocking(store, at, usize::try_from(range.end - at).unwrap_or(AHEAD_MAX).min(AHEAD_MAX))?;
             take(&bytes);
             at += bytes.len() as u64;
         }
@@ -123,19 +128,33 @@ impl Blob {
         Ok(bytes)
     }
 
-    /// Reads bytes that are readable. A sector that cannot be read, or a file that is too short, is corruption: fetching anew is the cure.
     fn read_bytes(self: &Arc<Self>, store: &Arc<Shared>, range: ByteRange) -> Result<Vec<u8>, Error> {
+        self.foretell(range);
         let mut bytes = vec![0; usize::try_from(range.len()).unwrap_or(usize::MAX)];
-        match self.file.read_exact_at(range.start, &mut bytes) {
+        self.fill(store, range.start, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The disk brings what is read in several parts, or is long, in one go.
+    fn foretell(&self, range: ByteRange) {
+        if range.len() > BUFFER_LEN as u64 {
+            self.file.will_read(range);
+        }
+    }
+
+    /// Reads bytes that are readable. A sector that cannot be read, or a file that is too short, is corruption: fetching anew is the cure.
+    fn fill(self: &Arc<Self>, store: &Arc<Shared>, offset: u64, room: &mut [u8]) -> Result<(), Error> {
+        let range = ByteRange { start: offset, end: offset + room.len() as u64 };
+        match self.file.read_exact_at(offset, room) {
             Ok(()) => {
                 store.metrics.read_bytes.add(range.len());
-                Ok(bytes)
+                Ok(())
             }
             Err(source) => {
                 tracing::warn!(blob = %self.id, ?range, error = %source, "stored bytes cannot be read, dropped");
                 store.metrics.errors.inc("read");
                 store.drop_corrupt(self, range);
-                Err(Error::Corrupt { blob: self.id, offset: range.start })
+                Err(Error::Corrupt { blob: self.id, offset })
             }
         }
     }
@@ -147,8 +166,32 @@ impl Blob {
             state.len == Some(range.len()) && !state.detached
         };
         if is_whole {
-            store.memory.contents.insert(self.id, bytes.clone());
+            store.memory.keep(self.id, bytes);
         }
+    }
+}
+
+impl Shared {
+    /// A whole small content without opening its blob, if that takes no waiting: from memory, or from the page cache when it lies in an open
+    /// pack and its checksum was compared since the start.
+    pub(super) fn small_now(&self, id: BlobId) -> Option<Bytes> {
+        if let Some(bytes) = self.memory.contents.get(&id) {
+            self.metrics.memory_hits.inc();
+            return Some(bytes);
+        }
+        let place = Place::of(id)?;
+        let good = |entry: &BlobEntry| (entry.complete && entry.checked).then_some(entry.bytes);
+        let good_len = || self.table.blob(id, good).flatten();
+        let len = usize::try_from(good_len()?).ok().filter(|len| *len > 0)?;
+        let file = self.packs.file_now(place.pack)?;
+        let mut buffer = self.buffers.take(len);
+        if file.read_cached_at(place.range().start, buffer.room()) != Some(len) {
+            return None;
+        }
+        let bytes = buffer.into_bytes(len);
+        self.memory.keep(id, &bytes);
+        // What is removed leaves the table before a hole is made where it lay.
+        good_len().map(|_| bytes)
     }
 }
 

@@ -15,7 +15,9 @@ use crate::{
     metrics,
     object::{BlobId, ObjectId},
     store::{
-        Config, Error, Store, commit,
+        Config, Error, Store,
+        buffers::Buffers,
+        commit,
         disk::Disk,
         format::ObjectHead,
         index::{Changes, Index, Loaded},
@@ -71,6 +73,7 @@ fn open_now(mut config: Config, disk: Arc<dyn Disk>, metrics: metrics::Store, po
         memory: Memory::new(config.memory),
         journal: Arc::new(Journal::new(config.commit_interval)),
         room: Room::new(free),
+        buffers: Buffers::default(),
         packs: Packs::default(),
         blob_ids: Ids::new(loaded.next_blob, loaded.next_blob + reserve),
         object_ids: Ids::new(loaded.next_object, loaded.next_object + reserve),

@@ -19,6 +19,7 @@ use crate::{
     store::{
         Config, Error,
         blob::{Blob, State as BlobState},
+        buffers::Buffers,
         disk::{Disk, DiskFile},
         identity::Sum,
         index::Index,
@@ -44,6 +45,7 @@ pub(super) struct Shared {
     pub(super) index: Index,
     pub(super) table: Table,
     pub(super) memory: Memory,
+    pub(super) buffers: Buffers,
     pub(super) journal: Arc<Journal>,
     pub(super) room: Room,
     pub(super) packs: Packs,

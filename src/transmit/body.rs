@@ -15,8 +15,8 @@ use crate::transmit::{Lane, Outgoing, Segment};
 pub enum Delivery {
     /// In memory.
     Bytes,
-    /// Stored bytes as segments, where that is possible.
-    Segments,
+    /// Stored bytes as segments, where that is possible and they are more than so many.
+    Segments { above: usize },
 }
 
 /// A piece of a body.
@@ -79,7 +79,7 @@ impl<B: Parts + Unpin> Body for Placed<B> {
         let this = self.get_mut();
         // The place first: a segment that was taken from the body could not be given back.
         let slot = this.lane.slot();
-        let delivery = if slot.is_some() { Delivery::Segments } else { Delivery::Bytes };
+        let delivery = if slot.is_some() { Delivery::Segments { above: this.lane.config().copy_max } } else { Delivery::Bytes };
         Pin::new(&mut this.body).poll_part(cx, delivery).map_ok(|part| match (part, slot) {
             (Part::Segment(segment), Some(slot)) => Frame::data(Outgoing::Placed(this.lane.place(slot, segment))),
             (part, _) => part.into_frame().map_data(Outgoing::Bytes),

@@ -33,7 +33,9 @@ pub use self::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     pub strategy: Strategy,
-    /// With [`Strategy::Auto`]: segments up to this length, in bytes, are sent with `sendfile`, longer ones from a map.
+    /// Stretches up to this length in bytes are copied, whatever the strategy: more system calls would cost as much.
+    pub copy_max: usize,
+    /// With [`Strategy::Auto`]: segments up to this length in bytes are sent with `sendfile`, longer ones from a map.
     pub sendfile_max: usize,
 }
 
@@ -41,9 +43,9 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Strategy {
     /// Through a buffer: no segments are made at all.
-    #[default]
     Copy,
     /// `sendfile` for short segments, a map for long ones.
+    #[default]
     Auto,
     Sendfile,
     /// `send` from the mapped file; `sendfile` where there is no map.
@@ -66,11 +68,9 @@ impl Strategy {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { strategy: Strategy::default(), sendfile_max: 256 << 10 }
+        Self { strategy: Strategy::default(), copy_max: 16 << 10, sendfile_max: 256 << 10 }
     }
 }
 
 /// The longest segment in bytes: what is checked for residency at a time, and sent between two looks at other connections.
 pub const SEGMENT_MAX: usize = 1 << 20;
-/// Shorter stretches are copied: two more system calls cost as much.
-pub const SEGMENT_MIN: usize = 16 << 10;

@@ -21,10 +21,11 @@ use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use rand::{RngExt, SeedableRng, rngs::StdRng};
+use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
+use socket2::SockRef;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, BufReader},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     time::timeout,
 };
 
@@ -37,6 +38,7 @@ const LEN: usize = 5 * SEGMENT_MAX + 12_345;
 
 /// Responses of the test that runs always; `WEIR_SOAK` asks for more, as `WEIR_SOAK=1000000 cargo test --release transmit`.
 const RESPONSES: u64 = 400;
+const TOLD_EACH: u64 = 50_000;
 
 #[derive(Debug)]
 struct Stored {
@@ -84,7 +86,7 @@ impl Cut {
         let len = self.random.random_range(1..=longest).min(self.rest.len());
         let offset = self.rest.start as u64;
         self.rest.start += len;
-        if delivery == Delivery::Segments && self.random.random_bool(0.8) {
+        if delivery != Delivery::Bytes && self.random.random_bool(0.8) {
             self.segments.fetch_add(1, Relaxed);
             return Part::Segment(Segment { file: self.stored.clone(), offset, len });
         }
@@ -130,8 +132,14 @@ async fn serve(stored: Arc<Stored>, strategy: Strategy, segments: Arc<AtomicU64>
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
+        let mut random = StdRng::seed_from_u64(rand::random());
         while let Ok((client, _)) = listener.accept().await {
-            let (io, lane) = lane(client, &Config { strategy, ..Config::default() });
+            // A small one is full again and again in the middle of a segment.
+            let send_buffer = [4 << 10, 64 << 10, 1 << 20].choose(&mut random).copied().unwrap();
+            SockRef::from(&client).set_send_buffer_size(send_buffer).unwrap();
+            let sendfile_max = [1, 20_000, 256 << 10].choose(&mut random).copied().unwrap();
+            let (io, lane) = lane(client, &Config { strategy, sendfile_max, ..Config::default() });
+            let buffered_max = [8 << 10, (64 << 10) + 1, 408 << 10].choose(&mut random).copied().unwrap();
             let (stored, segments) = (stored.clone(), segments.clone());
             let service = service_fn(move |request: Request<Incoming>| {
                 let body = cut(&stored, &segments, request.uri().path());
@@ -139,7 +147,9 @@ async fn serve(stored: Arc<Stored>, strategy: Strategy, segments: Arc<AtomicU64>
                 async move { Ok::<_, Infallible>(response) }
             });
             // Clients that go away in the middle are meant to.
-            tokio::spawn(async move { _ = http1::Builder::new().serve_connection(TokioIo::new(io), service).await });
+            tokio::spawn(async move {
+                _ = http1::Builder::new().max_buf_size(buffered_max).serve_connection(TokioIo::new(io), service).await;
+            });
         }
     });
     address
@@ -160,7 +170,11 @@ fn cut(stored: &Arc<Stored>, segments: &Arc<AtomicU64>, path: &str) -> Cut {
 /// One client: some pipelined requests on one connection, read fast, slowly, or not to the end. How many responses it read whole.
 async fn client(address: SocketAddr, seed: u64, expected: &[u8]) -> u64 {
     let mut random = StdRng::seed_from_u64(seed);
-    let mut connection = BufReader::new(TcpStream::connect(address).await.unwrap());
+    let socket = TcpSocket::new_v4().unwrap();
+    if random.random_bool(0.5) {
+        socket.set_recv_buffer_size(random.random_range(4 << 10..=256 << 10)).unwrap();
+    }
+    let mut connection = BufReader::new(socket.connect(address).await.unwrap());
     let wanted: Vec<(Range<usize>, bool)> = (0..random.random_range(1..=6)).map(|_| wanted(&mut random)).collect();
     let mut asked = String::new();
     for (range, has_length) in &wanted {
@@ -247,8 +261,12 @@ async fn every_strategy_sends_the_same_bytes_to_fast_slow_pipelining_and_vanishi
             let clients = (0..8).map(|each| client(address, seed + each, &expected));
             let patience = Duration::from_secs(60);
             let all = timeout(patience, futures_util::future::join_all(clients)).await.expect("no client waits forever");
+            let before = read;
             read += all.iter().sum::<u64>();
             seed += 8;
+            if before / TOLD_EACH < read / TOLD_EACH {
+                println!("{strategy:?}: {read} responses");
+            }
         }
         assert_eq!(segments.load(Relaxed) > 0, strategy != Strategy::Copy);
     }

@@ -55,6 +55,8 @@ pub(super) struct Content {
     /// The stored response this was opened for. Its fields may have been freshened since; its validator has not.
     object: Arc<Object>,
     opened: Instant,
+    /// All of it was there when it was opened, so that there are no runs but to replace what rots.
+    was_complete: bool,
     state: Mutex<State>,
     /// Bytes arrived, or a run ended.
     changed: Notify,
@@ -74,7 +76,7 @@ impl Content {
     pub(super) fn new(hub: Arc<Hub>, blob: Arc<Blob>, object: &Arc<Object>, want: &Arc<Wanted>) -> Arc<Self> {
         let binding = Binding::of(&object.meta);
         let gain = hub.gains.of(&object.meta.source);
-        let len = blob.len();
+        let (len, was_complete) = (blob.len(), blob.is_complete());
         let state = State {
             want: want.clone(),
             moved: None,
@@ -97,6 +99,7 @@ impl Content {
             gain,
             object: object.clone(),
             opened: Instant::now(),
+            was_complete,
             state: Mutex::new(state),
             changed,
             consumed,

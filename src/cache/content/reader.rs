@@ -14,8 +14,9 @@ use crate::{
     cache::Error,
     metrics::Source,
     piece::ByteRange,
+    store::SMALL_MAX,
     sys::residency::is_resident,
-    transmit::{Delivery, Part, SEGMENT_MAX, SEGMENT_MIN, Segment},
+    transmit::{Delivery, Part, SEGMENT_MAX, Segment},
 };
 
 /// What a reader does next.
@@ -55,6 +56,10 @@ pub(in crate::cache) enum Now {
 impl Reader {
     /// The next bytes, if they are in memory.
     pub(in crate::cache) fn now(&mut self, delivery: Delivery) -> Now {
+        if let Some(part) = self.settled_now(delivery) {
+            self.at += part.len() as u64;
+            return Now::Part(part, Source::Store);
+        }
         let content = self.content.clone();
         match content.step(self) {
             Step::Bytes(bytes) => Now::Part(Part::Frame(Frame::data(self.moved(bytes))), Source::Upstream),
@@ -71,18 +76,28 @@ impl Reader {
         }
     }
 
-    /// Of the next `len` bytes, which are in the blob, those that are in the page cache.
+    /// The next bytes of a content that nothing was missing of when it was opened: neither runs nor other readers are concerned. `None` also
+    /// when something is missing now.
+    fn settled_now(&self, delivery: Delivery) -> Option<Part> {
+        let is_settled = self.content.was_complete && self.at < self.end && self.end < u64::MAX;
+        if is_settled { self.stored_now(self.end - self.at, delivery) } else { None }
+    }
+
+    /// Of the next `len` bytes, which are in the blob, those that are in the page cache. A small content is copied, and is in memory then.
     fn stored_now(&self, len: u64, delivery: Delivery) -> Option<Part> {
-        let segment = if delivery == Delivery::Segments { self.segment(len) } else { None };
-        let copied = || Some(Part::Frame(Frame::data(self.content.blob.read_now(self.at, len.min(READ_LEN) as usize)?)));
+        let segment = match delivery {
+            Delivery::Segments { above } if len > above as u64 && self.end > SMALL_MAX => self.segment(len, above),
+            _ => None,
+        };
+        let copied = || Some(Part::Frame(Frame::data(self.content.blob.read_now(self.at, in_memory(len))?)));
         segment.map(Part::Segment).or_else(copied)
     }
 
-    fn segment(&self, len: u64) -> Option<Segment> {
+    fn segment(&self, len: u64, above: usize) -> Option<Segment> {
         let (blob, offset) = (&self.content.blob, self.at);
-        let len = len.min(blob.checked_until(offset)? - offset).min(SEGMENT_MAX as u64);
-        let file = blob.sendable().filter(|_| len >= SEGMENT_MIN as u64)?;
-        is_resident(file.file(), offset, len).then_some(Segment { file, offset, len: len as usize })
+        let len = in_memory(len.min(blob.checked_until(offset)? - offset)).min(SEGMENT_MAX);
+        let file = blob.sendable().filter(|_| len > above)?;
+        is_resident(file.file(), offset, len as u64).then_some(Segment { file, offset, len })
     }
 
     /// The next bytes, at least one; `None` at the end. Dropping the future loses nothing.
@@ -94,7 +109,7 @@ impl Reader {
             changed.as_mut().enable();
             match content.step(self) {
                 Step::Bytes(bytes) => return Ok(Some((self.moved(bytes), Source::Upstream))),
-                Step::Read(len) => match content.blob.read(self.at, len.min(READ_LEN) as usize).await {
+                Step::Read(len) => match content.blob.read(self.at, in_memory(len)).await {
                     Ok(bytes) => return Ok(Some((self.moved(bytes), Source::Store))),
                     // The extent is gone from the map (evicted or rotten): the next step asks the origin for it.
                     Err(error) if self.rereads < REREADS_MAX => {
@@ -252,6 +267,9 @@ impl Drop for Reader {
     }
 }
 
-/// What is read from disk at a time. Each connection may hold a few of these.
-const READ_LEN: u64 = 64 << 10;
+/// A length of content as one of memory; what does not fit is cut.
+fn in_memory(len: u64) -> usize {
+    usize::try_from(len).unwrap_or(usize::MAX)
+}
+
 const REREADS_MAX: u32 = 3;

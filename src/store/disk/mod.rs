@@ -55,6 +55,11 @@ pub trait DiskFile: fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    /// Says that `range` is going to be read, so that the disk may bring it in one go.
+    fn will_read(&self, range: ByteRange) {
+        let _ = range;
+    }
+
     /// Writes all of `parts`, one after the other. After an error any part of it may have been written.
     fn write_at(&self, offset: u64, parts: &[IoSlice<'_>]) -> io::Result<()>;
 

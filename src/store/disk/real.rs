@@ -4,13 +4,14 @@ use std::{
     fs, io,
     io::IoSlice,
     io::IoSliceMut,
+    num::NonZeroU64,
     os::unix::fs::{FileExt, MetadataExt},
     path::Path,
     sync::Arc,
 };
 
 use rustix::{
-    fs::{FallocateFlags, FlockOperation, fallocate, flock, statvfs},
+    fs::{Advice, FallocateFlags, FlockOperation, fadvise, fallocate, flock, statvfs},
     io::ReadWriteFlags,
 };
 
@@ -84,6 +85,11 @@ impl DiskFile for RealFile {
     fn read_cached_at(&self, offset: u64, buffer: &mut [u8]) -> Option<usize> {
         let parts = &mut [IoSliceMut::new(buffer)];
         rustix::io::preadv2(&self.0, parts, offset, ReadWriteFlags::NOWAIT).ok()
+    }
+
+    fn will_read(&self, range: ByteRange) {
+        // Advice that is not taken costs nothing but time.
+        let _ = fadvise(&self.0, range.start, NonZeroU64::new(range.len()), Advice::WillNeed);
     }
 
     fn write_at(&self, mut offset: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! The real disk, in a directory of its own.
 
 use super::*;
-use crate::store::{Error, RealDisk, State};
+use crate::store::{Error, RealDisk, State, place::PLACE_LEN_MAX};
 
 pub(super) struct Directory(pub(super) PathBuf);
 
@@ -56,5 +56,26 @@ async fn a_directory_that_comes_back_is_used_again() {
     }
     drop(put(&store, "/b", &bytes).await);
     assert_eq!(read(&find(&store, "/a").await.unwrap()).await.unwrap(), bytes);
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_packed_content_that_was_compared_is_read_without_opening_it_until_it_is_removed() {
+    let directory = Directory(std::env::temp_dir().join(format!("weir-store-packed-{}", std::process::id())));
+    let bytes = content(1, 40_000);
+    let config = Config { directory: directory.0.clone(), pack_max: PLACE_LEN_MAX, ..config() };
+    let store = open(config, Arc::new(RealDisk), metrics::Store::default()).await.unwrap();
+    drop(put(&store, "/a", &bytes).await);
+    store.flush().await.unwrap();
+    store.shared.open.release_all();
+    settle(&store).await;
+    let stored = store.lookup(key("/a").hash()).await.unwrap();
+    assert!(store.open_now(stored[0].meta.blob).is_none(), "it is closed");
+    assert_eq!(store.small(&stored[0]).unwrap(), bytes);
+    store.shared.memory.contents.invalidate_all();
+    assert_eq!(store.small(&stored[0]).unwrap(), bytes, "from the pack again");
+    store.remove(&stored[0]);
+    store.shared.memory.contents.invalidate_all();
+    assert!(store.small(&stored[0]).is_none());
     store.close().await.unwrap();
 }
