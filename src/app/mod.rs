@@ -150,7 +150,7 @@ impl App {
     }
 
     /// Stops accepting, lets what runs finish until `cut` is ready, makes everything durable.
-    pub async fn shutdown(self, cut: impl Future<Output = ()>) -> Drained {
+    pub async fn shutdown(mut self, cut: impl Future<Output = ()>) -> Drained {
         self.parts.becomes(DRAINING);
         let drained = self.running.shutdown(cut).await;
         self.parts.cache.stop();

@@ -141,6 +141,7 @@ impl Config {
             ("limits (of clients)", said(&self.listener.limits) != said(&new.listener.limits)),
             ("limits.http2_streams", said(&self.listener.http2) != said(&new.listener.http2)),
             ("limits.fills, fill.parallel, fill.wait", fill_bounds(&self.cache) != fill_bounds(&new.cache)),
+            ("runtime", self.listener.runtime != new.listener.runtime),
             ("send", said(&self.listener.transmit) != said(&new.listener.transmit)),
             ("timeouts (of clients)", said(&self.listener.timeouts) != said(&new.listener.timeouts)),
             ("timeouts.drain", self.drain != new.drain),
@@ -243,6 +244,7 @@ impl Draft {
         sections::timeouts(root.section("timeouts"), &mut self.config);
         sections::census(root.section("census"), &mut self.config.census);
         sections::send(root.section("send"), &mut self.config.listener.transmit);
+        sections::runtime(root.section("runtime"), &mut self.config.listener.runtime);
         sections::health(root.section("health"), &mut self.config.upstream.health);
         sections::resolver(root.section("resolver"), self);
         sections::admin(root.section("admin"), self);
@@ -288,7 +290,7 @@ fn built_in() -> Config {
         cache: cache::Config::default(),
         census: census::Config::default(),
         proxy: proxy::Config::default(),
-        listener: listener::Config::default(),
+        listener: listener::Config { runtime: sections::BUILT_IN_RUNTIME, ..listener::Config::default() },
         admin: admin::Config::default(),
         log: Log::default(),
         drain: Duration::from_secs(30),

@@ -15,6 +15,7 @@ use crate::{
         setting::{HostName, Server},
         units::Size,
     },
+    listener::{Flavour, Runtime},
     store, transmit, upstream,
 };
 
@@ -111,6 +112,15 @@ pub(super) fn send(section: Section<'_>, transmit: &mut transmit::Config) {
     section.set("strategy", &mut transmit.strategy);
     set_len(&section, "copy_max", &mut transmit.copy_max);
     set_len(&section, "sendfile_max", &mut transmit.sendfile_max);
+    section.finish();
+}
+
+/// What serves connections without a file.
+pub(super) const BUILT_IN_RUNTIME: Runtime = Runtime { flavour: Flavour::PerCore, threads: 0 };
+
+pub(super) fn runtime(section: Section<'_>, runtime: &mut Runtime) {
+    section.set("flavour", &mut runtime.flavour);
+    section.set("threads", &mut runtime.threads);
     section.finish();
 }
 

@@ -19,6 +19,7 @@ use crate::{
         units::{Rate, Size, Span},
     },
     key::{Origin, Scheme},
+    listener::Flavour,
     semantics::policy::Errors,
     transmit::Strategy,
     upstream::Kind,
@@ -159,6 +160,7 @@ texts! {
     Parameter => parameter, "write a name such as \"session\", or the beginning of names and a *, such as \"utm_*\"";
     Errors => errors, "write \"heuristic\", \"explicit\" or \"never\"";
     Personal => |text| Personal::named(text).ok_or_else(|| format!("{text} is no such choice")), "write \"keep\", \"hash\" or \"off\"";
+    Flavour => flavour, "write \"per-core\" or \"shared\"";
     Strategy => strategy, "the strategies are auto, copy, sendfile and map";
     Door => door, "the doors are reverse, wsus, delivery, transparent and forward";
 }
@@ -271,6 +273,11 @@ fn strategy(text: &str) -> Result<Strategy, String> {
         .into_iter()
         .find(|strategy| strategy.as_str() == text)
         .ok_or_else(|| format!("{text:?} is no way to send stored bytes"))
+}
+
+fn flavour(text: &str) -> Result<Flavour, String> {
+    let found = Flavour::ALL.iter().find(|flavour| flavour.as_str() == text);
+    found.copied().ok_or_else(|| format!("{text:?} is no flavour of runtime"))
 }
 
 fn door(text: &str) -> Result<Door, String> {

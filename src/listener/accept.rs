@@ -1,9 +1,13 @@
-//! Accepting connections, and letting go of them in a drain.
+//! Accepting connections, dealing them to cores, and letting go of them in a drain.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
-    net::{TcpListener, TcpStream},
     sync::watch,
     task::{JoinError, JoinSet},
 };
@@ -12,20 +16,41 @@ use crate::{
     listener::{
         Drained, Socket,
         connection::{Ends, Gate},
+        cores::Dealer,
         limit::Places,
     },
     metrics,
     proxy::connection::{Phase, Service},
+    sys::listening::Listening,
 };
 
-/// One listening socket and the connections that came through it.
+/// One listening socket on one core, and the connections that came through it.
 pub(super) struct Accepting<S> {
-    pub(super) listener: TcpListener,
+    pub(super) door: Door,
     pub(super) socket: Arc<Socket>,
     pub(super) gate: Arc<Gate<S>>,
     pub(super) places: Arc<Places>,
     pub(super) metrics: metrics::Listener,
     pub(super) phase: watch::Receiver<Phase>,
+}
+
+/// A listening socket as one core sees it; others may hold the same.
+pub(super) struct Door {
+    listening: Listening,
+    address: SocketAddr,
+    dealer: Dealer,
+}
+
+impl Door {
+    /// Call inside the runtime that is to accept.
+    pub(super) fn new(listener: TcpListener, address: SocketAddr, dealer: Dealer) -> io::Result<Self> {
+        Ok(Self { listening: Listening::new(listener)?, address, dealer })
+    }
+
+    /// The address that the client connected to; `None` if it has gone already.
+    fn local(&self, stream: &TcpStream) -> Option<SocketAddr> {
+        if self.address.ip().is_unspecified() { stream.local_addr().ok() } else { Some(self.address) }
+    }
 }
 
 impl<S: Service> Accepting<S> {
@@ -37,25 +62,33 @@ impl<S: Service> Accepting<S> {
                 biased; // a drain first: it counts what is open
                 changed = self.phase.changed() => if changed.is_err() { break },
                 Some(ended) = connections.join_next() => note_panic(ended),
-                accepted = self.listener.accept() => match accepted {
+                accepted = self.door.listening.accept() => match accepted {
                     Ok((stream, peer)) => self.take_in(&mut connections, stream, peer),
                     Err(error) => self.recover(&error).await,
                 },
             }
         }
-        drop(self.listener);
+        drop(self.door);
         drain(connections, self.phase).await
     }
 
-    fn take_in(&self, connections: &mut JoinSet<()>, stream: TcpStream, peer: std::net::SocketAddr) {
+    fn take_in(&self, connections: &mut JoinSet<()>, stream: TcpStream, peer: SocketAddr) {
         self.metrics.accepted.inc();
-        let Ok(local) = stream.local_addr() else { return }; // reset already
+        let Some(local) = self.door.local(&stream) else { return }; // reset already
         let (gate, socket) = (Arc::clone(&self.gate), Arc::clone(&self.socket));
         let ends = Ends::of_socket(peer, local);
-        match self.places.take() {
-            Ok(place) => connections.spawn(async move { gate.welcome(&socket, stream, ends, place).await }),
-            Err(_full) => connections.spawn(async move { gate.shed(&socket, stream, ends).await }),
+        let (place, seat) = (self.places.take(), self.door.dealer.seat());
+        let core = Arc::clone(seat.core());
+        let served = async move {
+            // Registered on the core that serves it: events wake the thread that is to act on them.
+            let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { return };
+            match place {
+                Ok(place) => gate.welcome(&socket, stream, ends, place).await,
+                Err(_full) => gate.shed(&socket, stream, ends).await,
+            }
+            drop(seat);
         };
+        connections.spawn_on(served, core.runtime());
     }
 
     /// An accept that failed says nothing about the next one, but where a resource ran out, trying at once again would burn the processor.

@@ -19,7 +19,12 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
-    listener::{Timeouts, admission::RefusedHead, frames::Flood},
+    listener::{
+        Timeouts,
+        admission::RefusedHead,
+        cores::{self, Core},
+        frames::Flood,
+    },
     proxy::connection::Reading,
     transmit::{Delivery, Part, Parts},
 };
@@ -49,6 +54,8 @@ pub(super) struct Activity {
     flood: OnceLock<Flood>,
     /// It is a tunnel now, in which nothing is a request.
     is_tunnel: AtomicBool,
+    /// Knows which connections have something running; none where all share one runtime.
+    core: Option<Arc<Core>>,
 }
 
 /// How requests lie on the connection.
@@ -110,6 +117,7 @@ impl Activity {
             refused: OnceLock::new(),
             flood: OnceLock::new(),
             is_tunnel: AtomicBool::new(false),
+            core: cores::here(),
         };
         Arc::new(activity)
     }
@@ -117,7 +125,11 @@ impl Activity {
     /// A request head is complete.
     pub(super) fn begin(self: &Arc<Self>) -> Exchange {
         self.head.store(0, Relaxed);
-        self.running.fetch_add(1, Relaxed);
+        if self.running.fetch_add(1, Relaxed) == 0
+            && let Some(core) = &self.core
+        {
+            core.begins();
+        }
         self.ours.fetch_add(1, Relaxed);
         Exchange { activity: Arc::clone(self), is_ours: true }
     }
@@ -270,7 +282,11 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         self.wait_for_us(false);
         self.activity.moved.store(self.activity.now(), Relaxed);
-        self.activity.running.fetch_sub(1, Relaxed);
+        if self.activity.running.fetch_sub(1, Relaxed) == 1
+            && let Some(core) = &self.activity.core
+        {
+            core.rests();
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 
-use crate::{classify::Door, transmit};
+use crate::{classify::Door, listener::Runtime, transmit};
 
 /// Sockets, limits and timeouts of client connections.
 #[derive(Clone, Debug, Default)]
@@ -17,8 +17,7 @@ pub struct Config {
     pub http2: Http2,
     /// How stored bytes are sent over plain HTTP/1.1.
     pub transmit: transmit::Config,
-    /// Sets `SO_REUSEPORT`, so that several runtimes can each bind the same addresses.
-    pub reuse_port: bool,
+    pub runtime: Runtime,
 }
 
 /// One address to listen on.

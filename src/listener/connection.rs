@@ -89,7 +89,7 @@ impl<S: Service> Gate<S> {
         let answer = async {
             let mut io = Prefixed::new(io);
             let ends = self.ends(socket, &mut io, ends).await.ok()?;
-            self.answer_shed(socket, io, ends).await
+            Box::pin(self.answer_shed(socket, io, ends)).await
         };
         self.shed.run(socket.tls, answer).await;
     }
@@ -122,12 +122,13 @@ impl<S: Service> Gate<S> {
         };
         if place.belongs_to(ends.peer.ip()).is_err() {
             drop(place);
-            return self.shed.run(socket.tls, self.answer_shed(socket, io, ends)).await;
+            return self.shed.run(socket.tls, Box::pin(self.answer_shed(socket, io, ends))).await;
         }
         let (held, mut gone) = oneshot::channel::<Infallible>();
         let connect = |tls| self.connection(socket, ends, tls, Box::new((place, held)));
         if socket.tls {
-            self.tls(io, connect).await
+            // Boxed, so that no plain connection's future has room for a handshake.
+            Box::pin(self.tls(io, connect)).await
         } else {
             self.plain(io, connect).await
         }

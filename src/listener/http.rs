@@ -100,8 +100,8 @@ impl Http {
             async move { Ok::<_, Infallible>(requests.answer(request, exchange).await) }
         });
         match requests.framing {
-            Framing::Http1 => requests.drive(self.http1.serve_connection(io, service).with_upgrades()).await,
-            Framing::Http2 => requests.drive(self.http2.serve_connection(io, service)).await,
+            Framing::Http1 => requests.drive(Box::pin(self.http1.serve_connection(io, service).with_upgrades())).await,
+            Framing::Http2 => requests.drive(Box::pin(self.http2.serve_connection(io, service))).await,
         }
     }
 
@@ -118,7 +118,7 @@ impl Http {
             let (requests, exchange, lane) = (Arc::clone(&each), each.activity.begin(), lane.clone());
             async move { Ok::<_, Infallible>(requests.answer(request, exchange).await.map(|body| lane.body(body))) }
         });
-        requests.drive(self.http1.serve_connection(io, service).with_upgrades()).await
+        requests.drive(Box::pin(self.http1.serve_connection(io, service).with_upgrades())).await
     }
 
     fn under_hyper<T, S>(&self, io: T, requests: &Requests<S>) -> TokioIo<Stream<T>> {
@@ -184,8 +184,8 @@ impl<S: Service> Requests<S> {
         response.map(|body| Watched::new(body, exchange))
     }
 
-    /// Has hyper serve the connection.
-    async fn drive(&self, connection: impl Graceful) -> End {
+    /// Has hyper serve the connection. It comes in a box: each future it was handed through would have room for it, and copy that.
+    async fn drive(&self, connection: Pin<Box<impl Graceful>>) -> End {
         let end = drive(connection, &self.activity, self.phase.clone()).await;
         let end = self.activity.flood().map_or(end, End::Flood);
         let (received, sent) = self.activity.bytes();
@@ -273,8 +273,7 @@ where
 }
 
 /// Drives a connection to its end, which a drain or a slow client may bring early.
-async fn drive(connection: impl Graceful, activity: &Activity, mut phase: watch::Receiver<Phase>) -> End {
-    let mut connection = pin!(connection);
+async fn drive(mut connection: Pin<Box<impl Graceful>>, activity: &Activity, mut phase: watch::Receiver<Phase>) -> End {
     let mut exhausted = pin!(activity.exhausted());
     // A drain that began meanwhile is seen after the first round, so that a request that is here already is answered.
     phase.mark_changed();

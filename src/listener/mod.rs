@@ -20,6 +20,7 @@ mod admission;
 mod certificates;
 mod config;
 mod connection;
+mod cores;
 mod frames;
 mod hello;
 mod http;
@@ -32,19 +33,21 @@ mod socket;
 mod stream;
 mod validity;
 
-use std::{
-    io,
-    net::{SocketAddr, TcpListener},
-    sync::Arc,
-    time::Duration,
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{runtime::Handle, sync::watch, task::JoinHandle, time::timeout};
+
+use self::{
+    accept::{Accepting, Door},
+    connection::Gate,
+    cores::Cores,
+    limit::Places,
+    socket::Inherited,
 };
-
-use tokio::{sync::watch, task::JoinHandle, time::timeout};
-
-use self::{accept::Accepting, connection::Gate, limit::Places, socket::Inherited};
 pub use self::{
     certificates::{CertificateError, CertificateSummary, Certificates},
     config::{Certificate, Config, Http2, Limits, Socket, Timeouts},
+    cores::{Flavour, Runtime},
 };
 use crate::{
     metrics,
@@ -54,18 +57,27 @@ use crate::{
 
 /// Bound sockets that nobody accepts from yet: clients wait in the kernel's queue.
 pub struct Listeners {
-    sockets: Vec<(tokio::net::TcpListener, SocketAddr, Arc<Socket>)>,
+    sockets: Vec<Bound>,
+    cores: Cores,
     places: Arc<Places>,
     config: Config,
     certificates: Arc<Certificates>,
     metrics: metrics::Listener,
 }
 
-/// Accept loops and connections. Dropped, it cuts them all.
+/// One socket, and the cores that accept from it.
+struct Bound {
+    address: SocketAddr,
+    socket: Arc<Socket>,
+    doors: Vec<(Handle, Door)>,
+}
+
+/// Accept loops and connections. Dropped, it cuts them all, and ends the threads they ran on.
 pub struct Running {
     phase: watch::Sender<Phase>,
     loops: Vec<JoinHandle<Drained>>,
     open: metrics::Gauge,
+    _cores: Cores,
 }
 
 /// How a drain ended, in connections that were open when it began.
@@ -81,31 +93,38 @@ pub enum Error {
     Bind { address: SocketAddr, source: io::Error },
     #[error("sockets handed over by the service manager")]
     Inherited(#[source] io::Error),
+    #[error("threads that serve connections")]
+    Cores(#[source] io::Error),
 }
 
 /// Binds all sockets, taking those that systemd handed over instead of binding anew, and settles the connection limit by the open files limit,
 /// which it raises as far as it may. Call inside a tokio runtime.
 pub fn bind(config: Config, certificates: Arc<Certificates>, metrics: metrics::Listener) -> Result<Listeners, Error> {
     let mut inherited = Inherited::take()?;
+    let cores = Cores::start(config.runtime).map_err(Error::Cores)?;
     let mut sockets = Vec::new();
     for socket in &config.sockets {
-        let address = socket.address;
-        let bind = || {
-            let listener = socket::listen(address, config.reuse_port, &mut inherited)?;
-            let bound = listener.local_addr()?;
-            Ok((adopt(listener)?, bound, Arc::new(socket.clone())))
-        };
-        sockets.push({ bind }().map_err(|source| Error::Bind { address, source })?);
+        let bound = Bound::new(socket, &cores, &mut inherited);
+        sockets.push(bound.map_err(|source| Error::Bind { address: socket.address, source })?);
     }
     for address in inherited.left() {
         tracing::warn!(%address, "socket handed over by the service manager is not configured: closed");
     }
     let places = Places::new(connections_max(&config), &config.limits, &metrics);
-    Ok(Listeners { sockets, places, config, certificates, metrics })
+    Ok(Listeners { sockets, cores, places, config, certificates, metrics })
 }
 
-fn adopt(listener: TcpListener) -> io::Result<tokio::net::TcpListener> {
-    tokio::net::TcpListener::from_std(listener)
+impl Bound {
+    fn new(socket: &Socket, cores: &Cores, inherited: &mut Inherited) -> io::Result<Self> {
+        let listener = socket::listen(socket.address, inherited)?;
+        let address = listener.local_addr()?;
+        let mut doors = Vec::new();
+        for (core, dealer) in cores.accepting() {
+            let _on_core = core.runtime().enter();
+            doors.push((core.runtime().clone(), Door::new(listener.try_clone()?, address, dealer)?));
+        }
+        Ok(Self { address, socket: Arc::new(socket.clone()), doors })
+    }
 }
 
 fn connections_max(config: &Config) -> usize {
@@ -123,24 +142,29 @@ fn connections_max(config: &Config) -> usize {
 impl Listeners {
     /// The addresses bound, in the order of the configuration; ports are the real ones.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.sockets.iter().map(|(_, address, _)| *address).collect()
+        self.sockets.iter().map(|bound| bound.address).collect()
     }
 
-    /// Accepts and serves until [`Running::shutdown`]. Call inside the runtime that is to serve.
+    /// Accepts and serves until [`Running::shutdown`].
     pub fn serve<S: Service>(self, service: Arc<S>) -> Running {
         let (phase, watched) = watch::channel(Phase::Serving);
         let gate = Gate::new(service, &self.config, self.certificates, self.metrics.clone(), watched.clone());
         let gate = Arc::new(gate);
-        let accepting = self.sockets.into_iter().map(|(listener, _, socket)| Accepting {
-            listener,
-            socket,
-            gate: Arc::clone(&gate),
-            places: Arc::clone(&self.places),
-            metrics: self.metrics.clone(),
-            phase: watched.clone(),
-        });
-        let loops = accepting.map(|accepting| tokio::spawn(accepting.run())).collect();
-        Running { phase, loops, open: self.metrics.connections.clone() }
+        let mut loops = Vec::new();
+        for Bound { socket, doors, .. } in self.sockets {
+            for (runtime, door) in doors {
+                let accepting = Accepting {
+                    door,
+                    socket: Arc::clone(&socket),
+                    gate: Arc::clone(&gate),
+                    places: Arc::clone(&self.places),
+                    metrics: self.metrics.clone(),
+                    phase: watched.clone(),
+                };
+                loops.push(runtime.spawn(accepting.run()));
+            }
+        }
+        Running { phase, loops, open: self.metrics.connections.clone(), _cores: self.cores }
     }
 }
 
@@ -150,8 +174,9 @@ impl Running {
         usize::try_from(self.open.value()).unwrap_or(0)
     }
 
-    /// Stops accepting, closes idle connections, lets running requests finish until `cut` is ready, then cuts what is left.
-    pub async fn shutdown(mut self, cut: impl Future<Output = ()>) -> Drained {
+    /// Stops accepting, closes idle connections, lets running requests finish until `cut` is ready, then cuts what is left. The threads stay
+    /// until this is dropped: what other parts of weir run on them is theirs to end.
+    pub async fn shutdown(&mut self, cut: impl Future<Output = ()>) -> Drained {
         self.phase.send_replace(Phase::Draining);
         let (mut total, mut is_cut) = (Drained::default(), false);
         tokio::pin!(cut);

@@ -44,20 +44,20 @@ impl Inherited {
 }
 
 /// The socket for `address`, inherited or new, ready for tokio.
-pub(super) fn listen(address: SocketAddr, reuse_port: bool, inherited: &mut Inherited) -> io::Result<TcpListener> {
+pub(super) fn listen(address: SocketAddr, inherited: &mut Inherited) -> io::Result<TcpListener> {
     let socket = match inherited.find(address) {
         Some(socket) => socket,
-        None => bind(address, reuse_port)?,
+        None => bind(address)?,
     };
     prepare(&socket)?;
     Ok(socket)
 }
 
-fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
-    match bind_exactly(address, reuse_port) {
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    match bind_exactly(address) {
         // A kernel without IPv6: everything there is, is IPv4.
         Err(error) if is_any_v6(address) && error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error()) => {
-            bind_exactly((Ipv4Addr::UNSPECIFIED, address.port()).into(), reuse_port)
+            bind_exactly((Ipv4Addr::UNSPECIFIED, address.port()).into())
         }
         bound => bound,
     }
@@ -67,14 +67,13 @@ fn is_any_v6(address: SocketAddr) -> bool {
     address.is_ipv6() && address.ip().is_unspecified()
 }
 
-fn bind_exactly(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
+fn bind_exactly(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
     // Connections of a weir that just ended linger in TIME_WAIT; they must not keep the next one from binding.
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(reuse_port)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -106,9 +105,9 @@ mod tests {
         let (here, there) = (handed("127.0.0.1:0"), handed("127.0.0.1:0"));
         let (address, port) = (there.0, here.0.port());
         let mut inherited = Inherited(vec![here, there]);
-        let same = listen(address, false, &mut inherited).unwrap();
+        let same = listen(address, &mut inherited).unwrap();
         assert_eq!(same.local_addr().unwrap(), address);
-        let any = listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), false, &mut inherited).unwrap();
+        let any = listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), &mut inherited).unwrap();
         assert_eq!(any.local_addr().unwrap().port(), port);
         assert!(inherited.left().is_empty());
     }
@@ -118,17 +117,15 @@ mod tests {
         let other = handed("127.0.0.1:0");
         let address = other.0;
         let mut inherited = Inherited(vec![other]);
-        let own = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), false, &mut inherited).unwrap();
+        let own = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &mut inherited).unwrap();
         assert_ne!(own.local_addr().unwrap(), address);
         assert_eq!(inherited.left(), [address]);
     }
 
     #[test]
-    fn a_port_in_use_is_an_error_unless_it_is_shared() {
+    fn a_port_in_use_is_an_error() {
         let mut none = Inherited(Vec::new());
-        let first = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), true, &mut none).unwrap();
-        let address = first.local_addr().unwrap();
-        assert!(listen(address, false, &mut none).is_err());
-        assert!(listen(address, true, &mut none).is_ok());
+        let first = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &mut none).unwrap();
+        assert!(listen(first.local_addr().unwrap(), &mut none).is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! What a module holds to count with: resolved at start, cheap and infallible afterwards.
 //!
-//! The types hide the metrics library, so that counters can become sharded by thread without touching a caller.
+//! The types hide the metrics library, and that numbers are kept in shards, by thread.
 
 use std::{
     marker::PhantomData,
@@ -10,22 +10,31 @@ use std::{
 };
 
 use prometheus::{
-    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
+    HistogramOpts, Opts, Registry,
+    core::{Collector, GenericCounter, GenericCounterVec, GenericGauge, GenericGaugeVec, MetricVec},
+    proto::MetricType,
 };
 
-use crate::metrics::{Family, Key, Kind};
+use crate::metrics::{
+    Family, Key, Kind,
+    shards::{Durations, NewDurations, Sharded},
+};
+
+type CounterVec = GenericCounterVec<Sharded<u64>>;
+type GaugeVec = GenericGaugeVec<Sharded<i64>>;
+type DurationsVec = MetricVec<NewDurations>;
 
 /// Only ever rises.
 #[derive(Clone, Debug)]
-pub struct Counter(IntCounter);
+pub struct Counter(GenericCounter<Sharded<u64>>);
 
 /// Rises and falls.
 #[derive(Clone, Debug)]
-pub struct Gauge(IntGauge);
+pub struct Gauge(GenericGauge<Sharded<i64>>);
 
 /// A histogram of durations, in seconds from 0.5 ms to half an hour.
 #[derive(Clone, Debug)]
-pub struct Seconds(prometheus::Histogram);
+pub struct Seconds(Durations);
 
 /// One handle for each value of `K`, a label or a tuple of labels: `requests[(door, class, verdict)].inc()`.
 ///
@@ -47,7 +56,7 @@ struct Cells<H: Handle> {
 /// Counts by a reason word of the code. Not for hits: it looks the word up. Bounded, because only words of the source can be given.
 #[derive(Debug)]
 pub struct Words<W: Word = Reason> {
-    family: IntCounterVec,
+    family: CounterVec,
     word: PhantomData<fn(W)>,
 }
 
@@ -142,17 +151,13 @@ impl Drop for Held {
 impl Seconds {
     #[inline]
     pub fn observe(&self, duration: Duration) {
-        self.0.observe(duration.as_secs_f64());
+        self.0.observe(duration);
     }
 
     pub fn count(&self) -> u64 {
-        self.0.get_sample_count()
+        self.0.count()
     }
 }
-
-/// Upper bounds of the buckets of [`Seconds`]: dense where a hit ends, wide where a branch office line downloads.
-const SECONDS: &[f64] =
-    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0];
 
 impl<K: Key, H: Handle> Index<K> for By<K, H> {
     type Output = H;
@@ -235,39 +240,40 @@ pub trait Handle: Sized + std::fmt::Debug + 'static {
 
 impl Handle for Counter {
     const KIND: Kind = Kind::Counter;
-    type Vec = IntCounterVec;
+    type Vec = CounterVec;
 
-    fn vec(opts: Opts, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
-        IntCounterVec::new(opts, labels)
+    fn vec(opts: Opts, labels: &[&str]) -> prometheus::Result<CounterVec> {
+        CounterVec::new(opts, labels)
     }
 
-    fn resolve(family: &IntCounterVec, values: &[&str]) -> Self {
+    fn resolve(family: &CounterVec, values: &[&str]) -> Self {
         Self(family.with_label_values(values))
     }
 }
 
 impl Handle for Gauge {
     const KIND: Kind = Kind::Gauge;
-    type Vec = IntGaugeVec;
+    type Vec = GaugeVec;
 
-    fn vec(opts: Opts, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
-        IntGaugeVec::new(opts, labels)
+    fn vec(opts: Opts, labels: &[&str]) -> prometheus::Result<GaugeVec> {
+        GaugeVec::new(opts, labels)
     }
 
-    fn resolve(family: &IntGaugeVec, values: &[&str]) -> Self {
+    fn resolve(family: &GaugeVec, values: &[&str]) -> Self {
         Self(family.with_label_values(values))
     }
 }
 
 impl Handle for Seconds {
     const KIND: Kind = Kind::Histogram;
-    type Vec = HistogramVec;
+    type Vec = DurationsVec;
 
-    fn vec(opts: Opts, labels: &[&str]) -> prometheus::Result<HistogramVec> {
-        HistogramVec::new(HistogramOpts { common_opts: opts, buckets: SECONDS.to_vec() }, labels)
+    fn vec(opts: Opts, labels: &[&str]) -> prometheus::Result<DurationsVec> {
+        let opts = opts.variable_labels(labels.iter().map(|&label| label.to_owned()).collect());
+        DurationsVec::create(MetricType::HISTOGRAM, NewDurations, HistogramOpts { common_opts: opts, buckets: Vec::new() })
     }
 
-    fn resolve(family: &HistogramVec, values: &[&str]) -> Self {
+    fn resolve(family: &DurationsVec, values: &[&str]) -> Self {
         Self(family.with_label_values(values))
     }
 }

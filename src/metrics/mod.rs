@@ -7,6 +7,7 @@ mod families;
 mod handles;
 mod keys;
 mod labels;
+mod shards;
 
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ pub use families::{Cache, Census, FAMILIES, Family, Kind, Listener, Peer, Proces
 pub use handles::{By, Counter, Gauge, Held, Op, Outcome, Reason, Seconds, Word, Words};
 pub use keys::{Key, Label};
 pub use labels::{Class, Door, Purpose, Queue, ReloadOutcome, Source, StatusClass, Verdict};
+pub use shards::claim;
 
 use std::{
     collections::HashMap,

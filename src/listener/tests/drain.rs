@@ -11,7 +11,8 @@ async fn a_running_response_is_finished_and_no_connection_accepted() {
     idle.write_all(KEEP.as_bytes()).await.unwrap();
     read_until(&mut idle, "ok").await;
 
-    let drain = tokio::spawn(ground.running.shutdown(sleep(SOON)));
+    let mut running = ground.running;
+    let drain = tokio::spawn(async move { running.shutdown(sleep(SOON)).await });
     assert_eq!(read_all(&mut idle).await, "", "an idle connection is closed at once");
     assert!(TcpStream::connect(ground.address).await.is_err(), "nobody listens any more");
     ground.site.release.notify_one();
@@ -22,7 +23,7 @@ async fn a_running_response_is_finished_and_no_connection_accepted() {
 
 #[tokio::test]
 async fn what_outlasts_the_grace_period_is_cut() {
-    let ground = start(Config::default());
+    let mut ground = start(Config::default());
     let mut stuck = ground.connect().await;
     stuck.write_all(KEEP.replacen('/', "/stuck", 1).as_bytes()).await.unwrap();
     ground.site.arrived.notified().await;
@@ -56,7 +57,8 @@ async fn a_head_that_was_coming_when_the_drain_began_is_answered() {
     client.write_all(first.as_bytes()).await.unwrap();
     // Another connection's answer shows that the first half was read: there is one thread.
     ground.ask(CLOSE).await;
-    let drain = tokio::spawn(ground.running.shutdown(sleep(SOON)));
+    let mut running = ground.running;
+    let drain = tokio::spawn(async move { running.shutdown(sleep(SOON)).await });
     tokio::task::yield_now().await;
     client.write_all(second.as_bytes()).await.unwrap();
     let answer = read_all(&mut client).await;

@@ -143,7 +143,7 @@ async fn bodies_of_every_framing_are_followed_by_the_next_request() {
 
 #[tokio::test]
 async fn a_connect_tunnel_counts_as_a_connection_until_it_closes() {
-    let ground = start(Config::default());
+    let mut ground = start(Config::default());
     let mut client = ground.connect().await;
     client.write_all(b"CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n").await.unwrap();
     assert!(read_until(&mut client, "\r\n\r\n").await.starts_with("HTTP/1.1 200 OK\r\n"));

@@ -111,7 +111,7 @@ async fn http_2_is_agreed_by_alpn() {
 #[tokio::test]
 async fn an_allowed_origins_name_passes_untouched() {
     let mut files = Files::new("tunnel");
-    let ground = start_tls(&Certificates::load(&[files.issue("a", &["a.example"])]).unwrap());
+    let mut ground = start_tls(&Certificates::load(&[files.issue("a", &["a.example"])]).unwrap());
     let hello = client_hello(&files, "allowed.example");
     let mut client = ground.connect().await;
     let (first, second) = hello.split_at(7);
