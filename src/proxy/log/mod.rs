@@ -1,12 +1,13 @@
 //! The access log: one JSON object per response, written when its body has ended.
 //!
-//! A record is turned into its line by the thread that ended the response and appended to a bounded queue; a thread of its own writes the
-//! queues out. Nobody who serves waits for the log's disk or pipe: what does not fit is dropped and counted. Refusals, failures and
+//! A record is turned into its line by the thread that ended the response, in a bounded queue of that thread; a thread of its own writes
+//! the queues of all out. Nobody who serves waits for another, or for the log's disk or pipe: what does not fit is dropped and counted. Refusals, failures and
 //! administration have queues of their own, so that a flood of hits cannot push them out. The last few of them are kept in memory for the
 //! status page.
 
 mod line;
 mod redact;
+mod ring;
 mod writer;
 
 #[cfg(test)]

@@ -315,3 +315,25 @@ fn ids_do_not_repeat() {
     let log = AccessLog::open(Destination::Nowhere, metrics::Proxy::default()).unwrap();
     assert_ne!(log.next_id(), log.next_id());
 }
+
+#[test]
+fn each_threads_lines_stay_in_order_and_none_is_lost_when_threads_end() {
+    let (path, metrics) = (path("threads"), Metrics::new());
+    _ = fs::remove_file(&path);
+    let log = AccessLog::open(Destination::File(path.clone()), metrics.proxy.clone()).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let log = &log;
+            scope.spawn(move || (0..200).for_each(|line| log.finish(&record(&format!("/{thread}/{line}")))));
+        }
+    });
+    assert!(log.flush(PATIENCE));
+    let mut seen: HashMap<String, Vec<u64>> = HashMap::new();
+    for line in lines(&path) {
+        let (_, rest) = line["url"].as_str().unwrap().split_once('/').unwrap();
+        let (thread, number) = rest.split_once('/').unwrap();
+        seen.entry(thread.to_owned()).or_default().push(number.parse().unwrap());
+    }
+    assert_eq!(seen.len(), 4);
+    assert!(seen.values().all(|numbers| *numbers == (0..200).collect::<Vec<_>>()), "{seen:?}");
+}

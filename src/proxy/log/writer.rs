@@ -1,25 +1,34 @@
-//! The thread that writes the access log, and the bounded queues before it.
+//! The thread that writes the access log, and what wakes it.
 //!
 //! The log has its own thread and its own file calls: it is no part of the store, and a stuck log pipe must not hold a disk thread.
 
 use std::{
-    cell::RefCell,
     fs::{File, OpenOptions},
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
     thread,
     time::{Duration, Instant},
 };
 
-use crate::metrics::{By, Counter, Label, Queue};
+use crate::{
+    metrics::{By, Counter, Queue},
+    proxy::log::ring::{self, Batch, Ring},
+};
 
 /// The handle: dropped, the thread writes what is queued and ends.
 pub(super) struct Writer(Arc<Shared>);
 
 struct Shared {
+    /// Tells the logs of one process apart.
+    id: u64,
     state: Mutex<State>,
+    /// The thread waits for lines. Whoever brings the first one wakes it; the others find this false and pass.
+    is_idle: AtomicBool,
     /// Wakes the thread.
     work: Condvar,
     /// Wakes those who wait in `flush`.
@@ -29,30 +38,15 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// Whole lines, by [`Queue`].
-    queues: [Lines; Queue::ALL.len()],
+    /// One of each thread that has written to this log.
+    rings: Vec<Arc<Ring>>,
     /// Batches the thread has taken, and those it has written.
     taken: u64,
     done: u64,
-    is_idle: bool,
     is_urgent: bool,
     reopen: bool,
     closed: bool,
     ended: bool,
-}
-
-#[derive(Default)]
-struct Lines {
-    bytes: Vec<u8>,
-    count: u64,
-}
-
-/// Bytes queued at most: some 3,000 lines of hits; a few hundred of everything rarer.
-fn len_max(queue: Queue) -> usize {
-    match queue {
-        Queue::Served => 1024 * 1024,
-        Queue::Refused | Queue::Failed | Queue::Administration => 128 * 1024,
-    }
 }
 
 /// How long lines gather before they are written, so that a busy weir makes one system call for many.
@@ -68,7 +62,7 @@ impl Writer {
             Some(path) => Output::new(To::File(open(path)?)),
             None => Output::new(To::Stdout(io::stdout())),
         };
-        let shared = Arc::new(Shared { state: Mutex::default(), work: Condvar::new(), written: Condvar::new(), dropped });
+        let shared = Arc::new(Shared::new(dropped));
         let thread = Arc::clone(&shared);
         thread::Builder::new().name("access-log".into()).spawn(move || thread.run(output, path.as_deref()))?;
         Ok(Self(shared))
@@ -76,11 +70,11 @@ impl Writer {
 
     /// Appends one line, or counts it as dropped when its queue is full. Never waits for the output.
     pub(super) fn append(&self, queue: Queue, line: impl FnOnce(&mut Vec<u8>)) {
-        LINE.with_borrow_mut(|buffer| {
-            buffer.clear();
-            line(buffer);
-            self.0.push(queue, buffer);
-        });
+        let appended = ring::with_own(self.0.id, || self.0.new_ring(), |ring| ring.append(queue, line));
+        match appended {
+            Ok(()) => self.0.rouse(),
+            Err(ring::Full) => self.0.dropped[queue].inc(),
+        }
     }
 
     pub(super) fn reopen(&self) {
@@ -108,17 +102,11 @@ impl Writer {
     }
 }
 
-thread_local! {
-    /// Each serving thread makes its lines in a buffer of its own, outside the lock.
-    static LINE: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(1024));
-}
-
 #[cfg(test)]
 impl Writer {
     /// A writer whose thread only starts with `release`, so that queues fill.
     pub(super) fn held(dropped: By<Queue, Counter>) -> Self {
-        let shared = Shared { state: Mutex::default(), work: Condvar::new(), written: Condvar::new(), dropped };
-        Self(Arc::new(shared))
+        Self(Arc::new(Shared::new(dropped)))
     }
 
     pub(super) fn release(&self, path: &Path) {
@@ -127,7 +115,7 @@ impl Writer {
     }
 
     pub(super) fn queued_bytes(&self) -> usize {
-        self.0.lock().queues.iter().map(|lines| lines.bytes.len()).sum()
+        self.0.lock().rings.iter().map(|ring| ring.queued_bytes()).sum()
     }
 }
 
@@ -150,44 +138,59 @@ impl Drop for Writer {
 
 impl State {
     fn is_empty(&self) -> bool {
-        self.queues.iter().all(|lines| lines.bytes.is_empty())
+        self.rings.iter().all(|ring| ring.is_empty())
     }
 }
 
 impl Shared {
+    fn new(dropped: By<Queue, Counter>) -> Self {
+        static IDS: AtomicU64 = AtomicU64::new(0);
+        Self {
+            id: IDS.fetch_add(1, Relaxed),
+            state: Mutex::default(),
+            is_idle: AtomicBool::new(false),
+            work: Condvar::new(),
+            written: Condvar::new(),
+            dropped,
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, queue: Queue, line: &[u8]) {
-        let mut state = self.lock();
-        let lines = &mut state.queues[queue.index()];
-        if lines.bytes.len() + line.len() > len_max(queue) {
-            drop(state);
-            return self.dropped[queue].inc();
-        }
-        lines.bytes.extend_from_slice(line);
-        lines.count += 1;
-        if std::mem::take(&mut state.is_idle) {
+    fn new_ring(&self) -> Arc<Ring> {
+        let ring = Arc::new(Ring::default());
+        self.lock().rings.push(Arc::clone(&ring));
+        ring
+    }
+
+    /// A line was appended. The thread says that it is idle before it looks at the rings for the last time, under their locks, so it either
+    /// finds the line or is found idle here.
+    #[inline]
+    fn rouse(&self) {
+        if self.is_idle.load(Relaxed) && self.is_idle.swap(false, Relaxed) {
+            let _waits = self.lock();
             self.work.notify_one();
         }
     }
 
     fn run(&self, mut output: Output, path: Option<&Path>) {
-        let mut batch: [Lines; Queue::ALL.len()] = Default::default();
+        let mut batches = Vec::new();
         loop {
-            let (reopen, closed) = self.take(&mut batch);
+            let (reopen, closed) = self.take(&mut batches);
             if let Some(path) = path.filter(|_| reopen) {
                 output.reopen(path);
             }
             // What is rare and matters most first.
-            for (queue, lines) in Queue::ALL.iter().zip(&mut batch).rev() {
-                if !output.write(&lines.bytes) {
-                    self.dropped[*queue].add(lines.count);
+            for &queue in Queue::ALL.iter().rev() {
+                for lines in batches.iter().map(|batch| batch.lines(queue)) {
+                    if !output.write(&lines.bytes) {
+                        self.dropped[queue].add(lines.count);
+                    }
                 }
-                lines.bytes.clear();
-                lines.count = 0;
             }
+            batches.iter_mut().for_each(Batch::clear);
             let mut state = self.lock();
             state.done = state.taken;
             state.ended = closed;
@@ -198,15 +201,18 @@ impl Shared {
         }
     }
 
-    /// Waits for something to do, lets lines gather a moment, and swaps the queues with the empty `batch`.
-    fn take(&self, batch: &mut [Lines; Queue::ALL.len()]) -> (bool, bool) {
+    /// Waits for something to do, lets lines gather a moment, and empties the rings into `batches`.
+    fn take(&self, batches: &mut Vec<Batch>) -> (bool, bool) {
         let mut state = self.lock();
-        while state.is_empty() && !state.is_urgent {
-            state.is_idle = true;
+        loop {
+            self.is_idle.store(true, Relaxed);
+            if state.is_urgent || !state.is_empty() {
+                break;
+            }
             // Without a timeout: there is nothing to write, and whoever brings something notifies.
             state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state.is_idle = false;
+        self.is_idle.store(false, Relaxed);
         let gather = Instant::now() + GATHER;
         while !state.is_urgent {
             let left = gather.saturating_duration_since(Instant::now());
@@ -216,7 +222,12 @@ impl Shared {
             state = self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         state.is_urgent = false;
-        std::mem::swap(&mut state.queues, batch);
+        batches.resize_with(state.rings.len().max(batches.len()), Batch::default);
+        for (ring, batch) in state.rings.iter().zip(batches) {
+            ring.take(batch);
+        }
+        // A thread that has ended brings nothing more; what it brought last may have come after its ring was taken.
+        state.rings.retain(|ring| Arc::strong_count(ring) > 1 || !ring.is_empty());
         state.taken += 1;
         (std::mem::take(&mut state.reopen), state.closed)
     }
