@@ -65,13 +65,14 @@ async fn verify(hub: &Arc<Hub>, blob: &Arc<Blob>, object: &Arc<Object>, declared
             hub.amend(object, |meta| meta.trust = Trust::Verified(declared)).await;
         }
         Ok(false) => {
-            hub.metrics.digests_mismatched.inc();
             hub.mismatches.count(key.hash());
             tracing::warn!(%key, digest = %declared, "content does not match its digest: quarantined");
             if let Err(error) = hub.store.quarantine(blob.id(), "digest mismatch").await {
                 tracing::warn!(%key, %error, "content that does not match its digest could not be quarantined: removed");
                 hub.store.remove(object);
             }
+            // Whoever sees it counted finds it gone.
+            hub.metrics.digests_mismatched.inc();
         }
         Err(error) => tracing::warn!(%key, %error, "content could not be verified"),
     }
