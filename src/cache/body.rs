@@ -88,6 +88,15 @@ impl Body {
         self.source
     }
 
+    /// All of it, if it is in memory and nothing of it was given yet.
+    pub fn in_memory(&self) -> Option<Bytes> {
+        match &self.kind {
+            Kind::Empty => Some(Bytes::new()),
+            Kind::Whole(bytes) => Some(bytes.clone()),
+            Kind::Stretches { .. } | Kind::Relayed(_) => None,
+        }
+    }
+
     pub(super) fn stretches(stretches: Vec<Stretch>, len: Option<u64>) -> Self {
         let stretches = Stretches { to_come: stretches.into_iter(), waiting: None };
         Self::new(Kind::Stretches { stretches, rest: len }, Source::Own)

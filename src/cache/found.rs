@@ -135,6 +135,15 @@ impl Found {
         }
     }
 
+    /// Whether it is a fresh response as stored, for whose content nobody has to be asked.
+    pub(super) fn is_plain_hit(&self) -> bool {
+        let is_complete = match &self.bytes {
+            Place::Memory(_) => true,
+            Place::Content(content) => content.is_complete(),
+        };
+        self.status.how == How::Hit && self.own.is_none() && is_complete
+    }
+
     /// Known to be without content.
     pub fn is_empty(&self) -> bool {
         self.len() == Some(0)

@@ -187,14 +187,14 @@ fn hit(verdict: &Freshness) -> CacheStatus {
 }
 
 /// Which of the responses under a key answers a request, fresh or not.
-enum Chosen {
+pub(super) enum Chosen {
     Nothing,
     /// None for its selecting fields: the flight that would bring one.
     OtherVariants(KeyHash),
     Known(Arc<Known>),
 }
 
-fn choose(hub: &Hub, want: &Wanted, objects: &[Arc<Object>]) -> Chosen {
+pub(super) fn choose(hub: &Hub, want: &Wanted, objects: &[Arc<Object>]) -> Chosen {
     // A hash is not the key: what it found must also be called so.
     let mut known = objects.iter().filter(|object| object.meta.key == want.key).map(|object| hub.known.of(object, &want.policy));
     let Some(first) = known.next() else { return Chosen::Nothing };

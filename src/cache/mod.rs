@@ -19,6 +19,7 @@ mod judge;
 mod known;
 mod plan;
 mod send;
+mod standing;
 pub mod status;
 mod update;
 mod verify;
@@ -42,6 +43,7 @@ pub use self::{
     error::Error,
     found::Found,
     known::Known,
+    standing::{Current, Standing},
     status::{CacheStatus, How},
 };
 use crate::{

@@ -16,7 +16,7 @@ use crate::{
         units::Size,
     },
     listener::{Flavour, Runtime},
-    store, transmit, upstream,
+    store, upstream,
 };
 
 /// The store without a file.
@@ -108,7 +108,9 @@ pub(super) fn census(section: Section<'_>, census: &mut census::Config) {
     section.finish();
 }
 
-pub(super) fn send(section: Section<'_>, transmit: &mut transmit::Config) {
+pub(super) fn send(section: Section<'_>, config: &mut Config) {
+    let transmit = &mut config.listener.transmit;
+    section.set("recognise", &mut config.proxy.recognise);
     section.set("strategy", &mut transmit.strategy);
     set_len(&section, "copy_max", &mut transmit.copy_max);
     set_len(&section, "sendfile_max", &mut transmit.sendfile_max);

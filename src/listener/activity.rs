@@ -41,6 +41,9 @@ pub(super) struct Activity {
     head: AtomicU64,
     /// Since when the client takes nothing although something waits to be sent.
     blocked: AtomicU64,
+    /// Requests that were handed to the service, and how many of them when last everything was written and none ran.
+    begun: AtomicU64,
+    quiet: AtomicU64,
     /// Requests whose response has not ended.
     running: AtomicU32,
     /// Of `running`: those that wait for weir, not for the client.
@@ -109,6 +112,8 @@ impl Activity {
             moved: AtomicU64::new(1),
             head: AtomicU64::new(if framing == Framing::Http1 { 1 } else { 0 }),
             blocked: AtomicU64::new(0),
+            begun: AtomicU64::new(0),
+            quiet: AtomicU64::new(0),
             running: AtomicU32::new(0),
             ours: AtomicU32::new(0),
             received: AtomicU64::new(0),
@@ -125,6 +130,7 @@ impl Activity {
     /// A request head is complete.
     pub(super) fn begin(self: &Arc<Self>) -> Exchange {
         self.head.store(0, Relaxed);
+        self.begun.fetch_add(1, Relaxed);
         if self.running.fetch_add(1, Relaxed) == 0
             && let Some(core) = &self.core
         {
@@ -142,6 +148,12 @@ impl Activity {
         }
     }
 
+    /// A request of `bytes` came and was answered before anybody waited.
+    pub(super) fn note_answered(&self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Relaxed);
+        self.head.store(0, Relaxed);
+    }
+
     pub(super) fn note_written(&self, bytes: usize) {
         self.sent.fetch_add(bytes as u64, Relaxed);
         self.blocked.store(0, Relaxed);
@@ -153,6 +165,15 @@ impl Activity {
     /// Nothing waits to be sent.
     pub(super) fn note_flushed(&self) {
         self.blocked.store(0, Relaxed);
+        if self.running.load(Relaxed) == 0 {
+            self.quiet.store(self.begun.load(Relaxed), Relaxed);
+        }
+    }
+
+    /// Whether all of the `heads` that were handed to the HTTP library were answered, and the answers written: nothing is to be expected of
+    /// it until it gets more.
+    pub(super) fn is_quiet(&self, heads: u64) -> bool {
+        self.running.load(Relaxed) == 0 && self.begun.load(Relaxed) == heads && self.quiet.load(Relaxed) == heads
     }
 
     pub(super) fn note_blocked(&self) {

@@ -74,13 +74,25 @@ impl Admission {
             }
             let before = buf.filled().len();
             ready!(io.as_mut().poll_read(cx, buf))?;
-            let read = buf.filled().len() - before;
-            self.activity.note_read(read);
             // At the end of the connection: what is held will never be whole.
-            if read == 0 || self.admit(before, buf) {
+            if buf.filled().len() == before || self.take(before, buf) {
                 return Poll::Ready(Ok(()));
             }
         }
+    }
+
+    /// How many request heads were handed on; `None` while more of them or their content is known, and while nothing more is handed on.
+    #[inline]
+    pub(super) fn heads_passed(&self) -> Option<u64> {
+        let is_between = self.held.is_empty() && self.refused.is_none() && self.messages.is_in_head();
+        is_between.then(|| self.messages.heads())
+    }
+
+    /// Takes note of what was read into `buf` behind `before`, and leaves there what may be handed on; whether that is anything.
+    #[inline]
+    pub(super) fn take(&mut self, before: usize, buf: &mut ReadBuf<'_>) -> bool {
+        self.activity.note_read(buf.filled().len() - before);
+        self.admit(before, buf)
     }
 
     /// Checks what was read into `buf` behind `before` and leaves there what is good; whether that is anything.

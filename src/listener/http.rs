@@ -28,6 +28,7 @@ use crate::{
         activity::{Activity, Exchange, Framing, Slow, Watched},
         admission::{self, Admission},
         frames::{Flood, Frames},
+        shortcut::Shortcut,
         stream::{Duplex, Guard, Stream},
     },
     proxy::{
@@ -121,14 +122,17 @@ impl Http {
         requests.drive(Box::pin(self.http1.serve_connection(io, service).with_upgrades())).await
     }
 
-    fn under_hyper<T, S>(&self, io: T, requests: &Requests<S>) -> TokioIo<Stream<T>> {
+    fn under_hyper<T: Duplex, S: Service>(&self, io: T, requests: &Requests<S>) -> TokioIo<Stream<T>> {
         let activity = &requests.activity;
         let guard = match requests.framing {
             Framing::Http1 => Guard::Requests(Admission::new(&self.limits, Arc::clone(activity))),
             Framing::Http2 => Guard::Frames(Frames::new()),
         };
         let interims = (requests.framing == Framing::Http1).then(|| Arc::clone(&requests.connection.interims));
-        TokioIo::new(Stream::new(io, Arc::clone(activity), guard, interims))
+        let may_recognise = requests.framing == Framing::Http1 && requests.unserved.is_none();
+        let recognised = may_recognise.then(|| requests.service.recognised()).flatten();
+        let shortcut = recognised.map(|recognised| Shortcut::new(recognised, &requests.connection, activity));
+        TokioIo::new(Stream::new(io, Arc::clone(activity), guard, interims).with(shortcut))
     }
 }
 

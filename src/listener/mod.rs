@@ -29,6 +29,7 @@ mod limit;
 pub mod messages;
 mod proxy_protocol;
 mod shed;
+mod shortcut;
 mod socket;
 mod stream;
 mod validity;

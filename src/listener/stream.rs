@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use crate::{
-    listener::{activity::Activity, admission::Admission, frames::Frames},
+    listener::{activity::Activity, admission::Admission, frames::Frames, shortcut::Shortcut},
     proxy::interim::Interims,
     transmit::Wire,
 };
@@ -116,6 +116,8 @@ pub(super) struct Stream<T> {
     io: T,
     activity: Arc<Activity>,
     guard: Guard,
+    /// Answers some requests before the HTTP library hears of them.
+    shortcut: Option<Box<Shortcut>>,
     /// Written between what the HTTP library writes; none where it must not be interrupted.
     interims: Option<Arc<Interims>>,
     lingering: Option<Lingering>,
@@ -165,7 +167,12 @@ impl Lingering {
 impl<T> Stream<T> {
     pub(super) fn new(io: T, activity: Arc<Activity>, guard: Guard, interims: Option<Arc<Interims>>) -> Self {
         interims.iter().for_each(|interims| interims.attach());
-        Self { io, activity, guard, interims, lingering: None }
+        Self { io, activity, guard, shortcut: None, interims, lingering: None }
+    }
+
+    /// The same with a shortcut in front of the HTTP library, which speaks HTTP/1.
+    pub(super) fn with(self, shortcut: Option<Shortcut>) -> Self {
+        Self { shortcut: shortcut.map(Box::new), ..self }
     }
 
     fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -178,12 +185,20 @@ impl<T> Stream<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Stream<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> Stream<T> {
+    /// What the shortcut is still writing comes before anything else.
+    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.shortcut.as_mut().map_or(Poll::Ready(Ok(())), |shortcut| shortcut.poll_finish(&mut self.io, cx))
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let frames = match &mut this.guard {
-            Guard::Requests(admission) => return admission.poll_read(Pin::new(&mut this.io), cx, buf),
-            Guard::Frames(frames) => frames,
+        let frames = match (&mut this.guard, &mut this.shortcut) {
+            (Guard::Requests(admission), Some(shortcut)) => return shortcut.poll_read(&mut this.io, admission, cx, buf),
+            (Guard::Requests(admission), None) => return admission.poll_read(Pin::new(&mut this.io), cx, buf),
+            (Guard::Frames(frames), _) => frames,
         };
         if let Some(flood) = this.activity.flood() {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, flood)));
@@ -203,12 +218,17 @@ impl<T: AsyncRead + Unpin> AsyncRead for Stream<T> {
 impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        ready!(this.poll_finish(cx))?;
         let written = Pin::new(&mut this.io).poll_write(cx, buf);
         this.note(written)
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        ready!(this.poll_finish(cx))?;
+        if let Some(shortcut) = &mut this.shortcut {
+            shortcut.note_writing(bufs);
+        }
         let written = Pin::new(&mut this.io).poll_write_vectored(cx, bufs);
         this.note(written)
     }
@@ -219,6 +239,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<T> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        ready!(this.poll_finish(cx))?;
         // HTTP/1.1 is flushed when all that the library has written so far is out: between two messages or two frames of one body.
         if let Some(interims) = &this.interims {
             let written = interims.poll_write(&mut this.io, cx);
@@ -237,6 +258,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<T> {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.lingering.is_none() {
+            ready!(this.poll_finish(cx))?;
             let closed = Pin::new(&mut this.io).poll_shutdown(cx);
             if closed.is_pending() {
                 this.activity.note_blocked();

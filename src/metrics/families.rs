@@ -68,6 +68,9 @@ families! {
         running: Gauge = "weir_requests_running",
             "Requests whose response has not ended.",
             "It only ever rises.";
+        recognised: Counter = "weir_requests_recognised_total",
+            "Requests answered by the bytes of their heads, without being parsed again.",
+            "It stands still while hits are counted over HTTP/1.1: hits cost several times what they need.";
         sent_bytes: By<(Door, Class, Source), Counter> = "weir_sent_bytes_total",
             "Body bytes sent to clients, by door, class and where they came from; of long responses while they are sent.",
             "source=\"upstream\" stays above source=\"store\" after the first days of a rollout.";

@@ -30,6 +30,7 @@ use crate::{
     classify::{Door, Tunnel},
     proxy::{
         interim::Interims,
+        recognised::{Learning, Recognised, Scope},
         unserved::{Malformed, Unserved},
     },
     semantics::head,
@@ -51,6 +52,7 @@ pub struct Connection {
     pub doors: Arc<[Door]>,
     pub tls: Option<Tls>,
     pub interims: Arc<Interims>,
+    pub learning: Learning,
     bound: Mutex<Option<Bound>>,
     phase: watch::Receiver<Phase>,
     /// Dropped with the connection, which tells its owner.
@@ -89,6 +91,11 @@ pub trait Service: Send + Sync + 'static {
         request: Request<RequestBody>,
     ) -> impl Future<Output = Response<Self::Body>> + Send;
 
+    /// Where answers are prepared that the listener may give by itself. `None`: every request is to be served.
+    fn recognised(&self) -> Option<Arc<Recognised>> {
+        None
+    }
+
     /// Answers a request that is not to be served, as far as it is known: recorded like any other.
     fn refuse(&self, connection: &Arc<Connection>, head: &Parts, why: Unserved) -> Response<Self::Body>;
 
@@ -113,8 +120,8 @@ impl Connection {
         phase: watch::Receiver<Phase>,
         place: Box<dyn Send + Sync>,
     ) -> Self {
-        let (interims, bound) = Default::default();
-        Self { id, peer, local, balancer, doors, tls, interims, bound, phase, _place: place }
+        let (interims, learning, bound) = Default::default();
+        Self { id, peer, local, balancer, doors, tls, interims, learning, bound, phase, _place: place }
     }
 
     /// A plain connection on loopback through `doors`, for tests of a service.
@@ -122,6 +129,11 @@ impl Connection {
         let (_, phase) = watch::channel(Phase::Serving);
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         Arc::new(Self::new(0, (address, address), None, doors.into(), None, phase, Box::new(())))
+    }
+
+    /// What decisions about its requests depend on.
+    pub fn scope(&self) -> Scope {
+        Scope { doors: Arc::clone(&self.doors), is_tls: self.tls.is_some(), local: self.local }
     }
 
     /// Takes the upstream connection that belongs to this client connection, if one is kept and nobody else has it now.

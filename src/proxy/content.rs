@@ -10,11 +10,12 @@ use http::{Response, StatusCode, header, request::Parts};
 use super::{
     Error, Proxy,
     connection::Connection,
+    recognised::is_repeatable,
     respond::{self, Answered},
     target,
 };
 use crate::{
-    cache::{self, Answer, CacheStatus, Forward, How, Wanted},
+    cache::{self, Answer, CacheStatus, Forward, Found, How, Standing, Wanted},
     classify::{FreshnessRule, Want},
     semantics::{
         Facts, Policy,
@@ -39,7 +40,8 @@ impl Proxy {
         let mut answered = match self.cache.get(&wanted, now).await? {
             Answer::Found(found) => {
                 let selection = select(&wanted.method, &wanted.fields, found.facts(), found.len(), &self.limits());
-                respond::stored(found, selection, &wanted.method, now)
+                let standing = self.standing(connection, &wanted, &found);
+                Answered { standing, ..respond::stored(found, selection, &wanted.method, now) }
             }
             // A client error that speaks of the moment must not look like one of the request's.
             Answer::Relayed { response, .. } if !patient && passes(response.status()) => {
@@ -80,6 +82,12 @@ impl Proxy {
             patience: want.door.is_asked_by_delivery_optimization().then_some(PATIENCE),
             interim: connection.interims.open(parts.version, &self.node),
         })
+    }
+
+    /// What the answer rests on, if it is to be remembered and can be.
+    fn standing(&self, connection: &Connection, wanted: &Arc<Wanted>, found: &Found) -> Option<Box<Standing>> {
+        let is_wanted = connection.learning.is_wanted() && is_repeatable(wanted.forward.received, &wanted.fields);
+        is_wanted.then(|| self.cache.standing(wanted, found)).flatten().map(Box::new)
     }
 
     fn limits(&self) -> RangeLimits {

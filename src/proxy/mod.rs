@@ -11,6 +11,7 @@ pub mod interim;
 pub mod log;
 mod pass;
 mod post;
+pub mod recognised;
 mod recorded;
 mod rescue;
 mod respond;
@@ -30,6 +31,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use self::{
     connection::{Connection, RequestBody, Service},
     log::{AccessLog, Record},
+    recognised::Recognised,
     respond::Answered,
     unserved::Unserved,
 };
@@ -50,11 +52,13 @@ pub struct Config {
     pub ranges_max: usize,
     /// A tunnel that is silent for so long in both directions is closed.
     pub tunnel_idle: Duration,
+    /// Whether hits are answered by the bytes of their request heads, on connections made from now on.
+    pub recognise: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { ranges_max: 64, tunnel_idle: Duration::from_secs(600) }
+        Self { ranges_max: 64, tunnel_idle: Duration::from_secs(600), recognise: true }
     }
 }
 
@@ -65,6 +69,7 @@ pub struct Proxy {
     cache: Cache,
     upstreams: Upstreams,
     log: AccessLog,
+    recognised: Arc<Recognised>,
     metrics: metrics::Proxy,
     /// This weir's name in `Via` (RFC 9110 §7.6.3) and `CDN-Loop` (RFC 8586).
     node: Arc<str>,
@@ -82,13 +87,15 @@ impl Proxy {
         node: Arc<str>,
     ) -> Self {
         let config = ArcSwap::from_pointee(config);
-        Self { config, policy, cache, upstreams, log, metrics, node }
+        let recognised = Arc::new(Recognised::new(log.clone(), metrics.recognised.clone()));
+        Self { config, policy, cache, upstreams, log, recognised, metrics, node }
     }
 
     /// Takes new rules for the requests that come from now on.
     pub fn reload(&self, config: Config, policy: Policy) {
         self.config.store(Arc::new(config));
         self.policy.store(Arc::new(policy));
+        self.recognised.rules_changed();
     }
 
     async fn answer(
@@ -171,13 +178,18 @@ impl Service for Proxy {
             },
         };
         connection.interims.close().await;
-        respond::finish(answered, &method, &self.node, record, &self.log, running)
+        respond::finish(answered, &method, &self.node, record, &self.log, running, &connection.learning)
+    }
+
+    fn recognised(&self) -> Option<Arc<Recognised>> {
+        self.config.load().recognise.then(|| Arc::clone(&self.recognised))
     }
 
     fn refuse(&self, connection: &Arc<Connection>, head: &Parts, why: Unserved) -> Response<Recorded> {
         let running = self.metrics.running.hold();
         let record = self.record(connection, head);
-        respond::finish(rescue::rescue(&Error::Unserved(why)), &head.method, &self.node, record, &self.log, running)
+        let refused = rescue::rescue(&Error::Unserved(why));
+        respond::finish(refused, &head.method, &self.node, record, &self.log, running, &connection.learning)
     }
 
     fn passes_tls(&self, connection: &Connection, server_name: &str) -> Option<Tunnel> {

@@ -12,10 +12,11 @@ use tokio::sync::oneshot;
 
 use super::{
     log::{AccessLog, Record},
+    recognised::Learning,
     recorded::{Event, Recorded},
 };
 use crate::{
-    cache::{Body, CacheStatus, Found, How},
+    cache::{Body, CacheStatus, Found, How, Standing},
     metrics::{Held, Verdict},
     piece::ByteRange,
     semantics::{Facts, Selection, fields, freshness::current_age, multipart::Multipart, range::ContentRange},
@@ -36,11 +37,22 @@ pub(super) struct Answered {
     pub closes: bool,
     /// Who writes the record when the connection has become a tunnel.
     pub tunnel: Option<oneshot::Sender<Event>>,
+    /// What it rests on, if it is to be prepared for requests with the same head.
+    pub standing: Option<Box<Standing>>,
 }
 
 impl Answered {
     fn new(response: Response<Body>, status: CacheStatus) -> Self {
-        Self { response, status, reason: None, detail: None, received: Version::HTTP_11, closes: false, tunnel: None }
+        Self {
+            response,
+            status,
+            reason: None,
+            detail: None,
+            received: Version::HTTP_11,
+            closes: false,
+            tunnel: None,
+            standing: None,
+        }
     }
 }
 
@@ -193,8 +205,9 @@ pub(super) fn finish(
     mut record: Record,
     log: &AccessLog,
     running: Held,
+    learning: &Learning,
 ) -> Response<Recorded> {
-    let Answered { mut response, status, reason, detail, received, closes, tunnel } = answered;
+    let Answered { mut response, status, reason, detail, received, closes, tunnel, standing } = answered;
     // RFC 9110 §9.3.6: a successful CONNECT has no fields about content.
     let field = tunnel.is_none().then(|| cache_status(&status)).flatten();
     // Who was refused a tunnel may have begun to speak into it.
@@ -226,6 +239,9 @@ pub(super) fn finish(
     record.cache_status = if status.key.is_some() { cache_status(&CacheStatus { key: None, ..status }) } else { field };
     record.reason = reason;
     record.detail = detail;
+    if let Some(standing) = standing {
+        learning.prepare(*standing, &response, &record);
+    }
     let event = Event::new(record, log.clone(), running);
     let event = match tunnel {
         // If the tunnel is gone already, dropping the event writes it.

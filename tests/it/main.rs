@@ -28,6 +28,7 @@ mod lifecycle;
 mod parents;
 mod pass;
 mod ranges;
+mod recognised;
 mod relayed;
 mod room;
 mod sending;

@@ -22,6 +22,8 @@ pub struct Messages {
     bounds: Bounds,
     /// Bytes of chunk extensions in this body so far.
     extensions: usize,
+    /// Heads that passed.
+    heads: u64,
 }
 
 /// How long heads may be.
@@ -65,12 +67,17 @@ enum Step {
 
 impl Messages {
     pub fn new(bounds: Bounds) -> Self {
-        Self { state: State::Head(Head::default()), bounds, extensions: 0 }
+        Self { state: State::Head(Head::default()), bounds, extensions: 0, heads: 0 }
     }
 
     /// Whether the next byte belongs to a head, or would begin one.
     pub fn is_in_head(&self) -> bool {
         matches!(self.state, State::Head(_))
+    }
+
+    /// How many heads have passed.
+    pub fn heads(&self) -> u64 {
+        self.heads
     }
 
     /// Checks `bytes`, which begin with what did not pass the last time. Not to be called again once something was malformed.
@@ -128,6 +135,7 @@ impl Messages {
 
     fn follow(&mut self, follows: Follows) {
         self.extensions = 0;
+        self.heads += 1;
         self.state = match follows {
             Follows::Head => State::Head(Head::default()),
             Follows::Sized(length) => State::Sized(length),

@@ -53,8 +53,13 @@ pub fn add_validation(request: &mut HeaderMap, stored: &HeaderMap) -> bool {
 }
 
 /// Whole seconds, at most 2^31 (RFC 9111 §1.2.2, §5.1).
+pub fn age_secs(age: Duration) -> u64 {
+    age.as_secs().min(DELTA_MAX)
+}
+
+/// The value of `Age`.
 pub fn age_value(age: Duration) -> HeaderValue {
-    HeaderValue::from(age.as_secs().min(DELTA_MAX))
+    HeaderValue::from(age_secs(age))
 }
 
 /// An IMF-fixdate (RFC 9110 §5.6.7). Times it cannot say become the nearest it can.
