@@ -26,10 +26,13 @@ pub use self::{
     policy::Policy,
     refusal::{BadPath, Refusal},
 };
+/// What a site of a WSUS can open.
+pub use crate::wsus::Closed;
 use crate::{
     digest::Digest,
     key::{CacheKey, Origin, Scheme},
     semantics,
+    wsus::{Call, Opened},
 };
 
 /// A way in.
@@ -111,6 +114,8 @@ pub struct Pass {
     pub origin: Origin,
     pub upstream: Option<Arc<str>>,
     pub path_and_query: String,
+    /// Of an update service: what the call may say before any of it is passed on.
+    pub call: Option<Call>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,6 +201,8 @@ pub struct Site {
     pub catch_all: bool,
     /// Path prefixes that are relayed, never cached.
     pub pass: Vec<Box<str>>,
+    /// What of a WSUS is open that branch clients do not need.
+    pub opened: Opened,
     pub caching: Caching,
 }
 

@@ -2,7 +2,10 @@
 
 use http::{Method, StatusCode};
 
-use crate::classify::{BadHost, Door};
+use crate::{
+    classify::{BadHost, Door},
+    wsus,
+};
 
 /// Why a request is not served. Every one is final for the client, so 4xx (or 508).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +36,9 @@ pub enum Refusal {
     /// A service that branch clients have no business with.
     #[error("{0} is not for clients of a branch and is closed here")]
     Service(Box<str>),
+    /// A call of an update service that is none that agents make.
+    #[error("this call of an update service is not passed on: {0}")]
+    Call(#[from] wsus::Refused),
     /// `allow`: what is taken instead (RFC 9110 §10.2.1).
     #[error("method {method} is not allowed here")]
     Method { method: Box<str>, allow: &'static str },
@@ -92,6 +98,8 @@ impl Refusal {
             | Self::Itself(_)
             | Self::DoorClosed(_)
             | Self::Service(_) => StatusCode::FORBIDDEN,
+            Self::Call(why) if why.is_length() => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Call(_) => StatusCode::FORBIDDEN,
             Self::NoSite(_) => StatusCode::NOT_FOUND,
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::HostField | Self::Host { .. } | Self::Scheme(_) | Self::Target(_) | Self::Path(_) => StatusCode::BAD_REQUEST,
@@ -119,6 +127,7 @@ impl Refusal {
             Self::DoorClosed(_) => "door-closed",
             Self::NoSite(_) => "no-site",
             Self::Service(_) => "service",
+            Self::Call(why) => why.as_str(),
             Self::Method { .. } => "method",
             Self::HostField => "host-field",
             Self::Host { .. } => "host",

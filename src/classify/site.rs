@@ -14,6 +14,7 @@ use crate::{
         wsus,
     },
     key::{CacheKey, Origin},
+    wsus::Opened,
 };
 
 /// All sites behind the reverse and WSUS doors.
@@ -33,6 +34,7 @@ pub(super) struct Site {
     paths: Vec<Box<str>>,
     catch_all: bool,
     pass: Vec<Box<str>>,
+    opened: Opened,
     caching: Caching,
     /// For what the caching of a reverse site does not cover.
     policies: Policies,
@@ -56,6 +58,7 @@ impl Sites {
                 paths: site.paths.clone(),
                 catch_all: site.catch_all,
                 pass: site.pass.clone(),
+                opened: site.opened,
                 caching: site.caching.clone(),
                 policies: config.policies,
             })
@@ -141,7 +144,7 @@ impl Site {
 
     fn wsus(&self, asked: &Asked<'_>, door: Door, query: Option<&str>) -> Result<Class, Refusal> {
         let path = asked.uri.path();
-        match wsus::judge(asked.method, path, query)? {
+        match wsus::judge(asked, query, self.opened)? {
             wsus::Verdict::Content(content) if content::pass_reason(asked).is_none() => Ok(Class::Content(Want {
                 freshness: FreshnessRule::Immutable,
                 policy: self.policies.of(FreshnessRule::Immutable, true),
@@ -155,7 +158,12 @@ impl Site {
                 ranged: false,
                 ..self.want(door, self.key(&path.to_ascii_lowercase(), None), self.full_path(path, query))
             })),
-            _ => Ok(self.pass(door, PassReason::Service, path, query)),
+            wsus::Verdict::Call(call) => {
+                Ok(Class::Pass(Pass { call: Some(call), ..self.passed(door, PassReason::Service, path, query) }))
+            }
+            wsus::Verdict::Content(_) | wsus::Verdict::SelfUpdate | wsus::Verdict::Pass => {
+                Ok(self.pass(door, PassReason::Service, path, query))
+            }
         }
     }
 
@@ -177,8 +185,12 @@ impl Site {
     }
 
     fn pass(&self, door: Door, why: PassReason, path: &str, query: Option<&str>) -> Class {
-        let path_and_query = self.full_path(path, query);
-        Class::Pass(Pass { door, why, origin: self.origin.clone(), upstream: Some(self.name.clone()), path_and_query })
+        Class::Pass(self.passed(door, why, path, query))
+    }
+
+    fn passed(&self, door: Door, why: PassReason, path: &str, query: Option<&str>) -> Pass {
+        let (origin, upstream) = (self.origin.clone(), Some(self.name.clone()));
+        Pass { door, why, origin, upstream, path_and_query: self.full_path(path, query), call: None }
     }
 
     /// What the origin calls a path below the site.

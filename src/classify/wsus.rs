@@ -6,10 +6,11 @@ use http::Method;
 
 use crate::{
     classify::{
-        Refusal,
+        Asked, Door, Refusal,
         path::{self, Strictness},
     },
     digest::Digest,
+    wsus::{Call, Closed, Opened},
 };
 
 #[derive(Debug)]
@@ -18,7 +19,9 @@ pub(super) enum Verdict {
     Content(Content),
     /// Files of the self-update tree, which change under their names.
     SelfUpdate,
-    /// Calls and everything else.
+    /// A call of a service.
+    Call(Call),
+    /// Everything else that is open.
     Pass,
 }
 
@@ -37,22 +40,21 @@ enum Area {
     SelfUpdate,
     /// Needed by clients.
     Client,
-    /// The catalogue and approvals in bulk, or administration: no client needs it, and unauthenticated code execution came this way.
-    Closed,
+    /// No client needs it.
+    Closed(Closed),
 }
 
-/// First segments in lower case. Source: MS-WUSP 2.1, MS-WSUSSS 2.1 and the WSUS deployment guide; closed are the services that only downstream
-/// servers and administrators call (CVE-2025-59287 and CVE-2026-20856 show what an open one costs).
+/// First segments in lower case. Source: MS-WUSP 2.1, MS-WSUSSS 2.1 and the WSUS deployment guide.
 const AREAS: &[(&str, Area)] = &[
     ("content", Area::Content),
     ("selfupdate", Area::SelfUpdate),
     ("clientwebservice", Area::Client),
     ("simpleauthwebservice", Area::Client),
     ("reportingwebservice", Area::Client),
-    ("apiremoting30", Area::Closed),
-    ("serversyncwebservice", Area::Closed),
-    ("dssauthwebservice", Area::Closed),
-    ("inventory", Area::Closed),
+    ("apiremoting30", Area::Closed(Closed::Administration)),
+    ("serversyncwebservice", Area::Closed(Closed::ServerSync)),
+    ("dssauthwebservice", Area::Closed(Closed::DssAuth)),
+    ("inventory", Area::Closed(Closed::Inventory)),
 ];
 
 fn area(folded: &str) -> Option<Area> {
@@ -66,23 +68,41 @@ pub(super) fn is_wsus_path(path: &str) -> bool {
     area(&path::folded(path)).is_some()
 }
 
-/// What a request to a WSUS is. Refuses what branch clients have no business with.
-pub(super) fn judge(method: &Method, path: &str, query: Option<&str>) -> Result<Verdict, Refusal> {
+/// What a request to a WSUS is. Refuses what branch clients have no business with, unless the site has opened it.
+pub(super) fn judge(asked: &Asked<'_>, query: Option<&str>, opened: Opened) -> Result<Verdict, Refusal> {
+    let path = asked.uri.path();
     let folded = path::folded(path);
     let area = area(&folded);
-    if area == Some(Area::Closed) {
-        return Err(Refusal::Service(path.into()));
+    let service = || Refusal::Service(path.into());
+    match area {
+        Some(Area::Closed(what)) if !opened.has(what) => return Err(service()),
+        // The doubled slash is how its downstream servers write it.
+        Some(Area::Closed(_)) if path.starts_with("//") => path::check(&path[1..], Strictness::Windows).map_err(Refusal::Path)?,
+        _ => path::check(path, Strictness::Windows).map_err(Refusal::Path)?,
     }
-    path::check(path, Strictness::Windows).map_err(Refusal::Path)?;
-    // Service descriptions and help pages: nothing asks for them but people and scanners.
-    if matches!(*method, Method::GET | Method::HEAD) && (folded.contains(".asmx") || describes(query)) {
-        return Err(Refusal::Service(path.into()));
+    if matches!(*asked.method, Method::GET | Method::HEAD) {
+        // Service descriptions and help pages: nothing asks for them but people and scanners.
+        let is_description = folded.contains(".asmx") || describes(query);
+        let is_page = area == Some(Area::Client) && !folded.ends_with(".xml");
+        if (is_description || is_page) && !opened.has(Closed::Descriptions) {
+            return Err(service());
+        }
     }
-    Ok(match area {
-        Some(Area::Content) => content(path).map_or(Verdict::Pass, Verdict::Content),
-        Some(Area::SelfUpdate) => Verdict::SelfUpdate,
-        _ => Verdict::Pass,
-    })
+    match area {
+        Some(Area::Content | Area::SelfUpdate) if !matches!(*asked.method, Method::GET | Method::HEAD) => {
+            Err(Refusal::method(asked.method, &[Door::Delivery]))
+        }
+        Some(Area::Content) => Ok(content(path).map_or(Verdict::Pass, Verdict::Content)),
+        Some(Area::SelfUpdate) => Ok(Verdict::SelfUpdate),
+        Some(Area::Client | Area::Closed(Closed::ServerSync | Closed::DssAuth)) => match *asked.method {
+            Method::POST => Ok(Verdict::Call(Call::announced(&folded, query, asked.headers, opened)?)),
+            Method::GET | Method::HEAD => Ok(Verdict::Pass),
+            _ => Err(service()),
+        },
+        Some(Area::Closed(_)) => Ok(Verdict::Pass),
+        None if opened.has(Closed::Other) => Ok(Verdict::Pass),
+        None => Err(service()),
+    }
 }
 
 fn describes(query: Option<&str>) -> bool {

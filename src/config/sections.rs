@@ -77,6 +77,7 @@ pub(super) fn limits(section: Section<'_>, config: &mut Config) {
     section.set("fills", &mut config.cache.fills_max);
     section.set("fills_per_client", &mut config.cache.fills_per_client_max);
     section.set("ranges", &mut config.proxy.ranges_max);
+    section.set("calls_per_client", &mut config.proxy.calls_per_client);
     section.set("upstream_connections", &mut config.upstream.connections.content);
     section.set("upstream_pass_connections", &mut config.upstream.connections.pass);
     section.set("redirects", &mut config.upstream.redirects.max);

@@ -13,7 +13,7 @@ use toml_edit::Value;
 
 use crate::{
     census::Personal,
-    classify::{BadHost, Door, Host, HostPattern, OriginPattern},
+    classify::{BadHost, Closed, Door, Host, HostPattern, OriginPattern},
     config::{
         read::{Setting, Wrong, closest},
         units::{Rate, Size, Span},
@@ -162,6 +162,7 @@ texts! {
     Personal => |text| Personal::named(text).ok_or_else(|| format!("{text} is no such choice")), "write \"keep\", \"hash\" or \"off\"";
     Flavour => flavour, "write \"per-core\" or \"shared\"";
     Strategy => strategy, "the strategies are auto, copy, sendfile and map";
+    Closed => closed, "write any of \"administration\", \"server-sync\", \"dss-auth\", \"roll-up\", \"inventory\", \"descriptions\" and \"other\"";
     Door => door, "the doors are reverse, wsus, delivery, transparent and forward";
 }
 
@@ -278,6 +279,13 @@ fn strategy(text: &str) -> Result<Strategy, String> {
 fn flavour(text: &str) -> Result<Flavour, String> {
     let found = Flavour::ALL.iter().find(|flavour| flavour.as_str() == text);
     found.copied().ok_or_else(|| format!("{text:?} is no flavour of runtime"))
+}
+
+fn closed(text: &str) -> Result<Closed, String> {
+    text.parse().map_err(|()| match closest(text, &Closed::ALL.map(Closed::as_str)) {
+        Some(near) => format!("{text:?} cannot be opened; did you mean {near:?}?"),
+        None => format!("{text:?} cannot be opened"),
+    })
 }
 
 fn door(text: &str) -> Result<Door, String> {

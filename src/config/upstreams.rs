@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use crate::{
-    classify::{Caching, Door, OriginPattern, Policies, Site, SiteKind},
+    classify::{Caching, Closed, Door, OriginPattern, Policies, Site, SiteKind},
     config::{
         Config, caching,
         check::COUNT_MAX,
@@ -29,6 +29,7 @@ pub(super) struct Upstream {
     pub(super) paths: Vec<String>,
     pub(super) catch_all: bool,
     pass: Vec<String>,
+    opened: Vec<Closed>,
     /// `None`: as all doors.
     caching: Option<Caching>,
     definition: Definition,
@@ -52,6 +53,7 @@ impl Upstream {
             paths: Vec::new(),
             catch_all: false,
             pass: Vec::new(),
+            opened: Vec::new(),
             caching: None,
             connections: [None; 2],
             door_keys: Vec::new(),
@@ -97,6 +99,16 @@ impl Upstream {
         }
         if let Some(pass) = section.get("pass") {
             self.pass = checked_paths(section, pass, &mut self.door_keys, "pass");
+        }
+        if let Some(open) = section.get::<Vec<Closed>>("open") {
+            if self.door() != Some(Door::Wsus) {
+                section.complain(
+                    &open.place,
+                    "open means something only behind the wsus door",
+                    "leave it out, or add door = \"wsus\"",
+                );
+            }
+            self.opened = open.value;
         }
         // Without any other claim a reverse site claims everything. A WSUS knows its own paths.
         self.catch_all = self.door() == Some(Door::Reverse) && self.hosts.is_empty() && self.paths.is_empty();
@@ -181,6 +193,7 @@ impl Upstream {
             paths: boxed(&self.paths),
             catch_all: self.catch_all && kind != SiteKind::Origin,
             pass: boxed(&self.pass),
+            opened: self.opened.iter().copied().collect(),
             caching: self.caching.clone().unwrap_or(Caching { policy: policies.http, ignored_parameters: Vec::new() }),
             kind,
         })

@@ -1,6 +1,12 @@
 //! Why a request gets no answer from cache or upstream.
 
-use crate::{cache, classify::Refusal, proxy::unserved::Unserved, semantics::head::Ambiguity, upstream};
+use crate::{
+    cache,
+    classify::Refusal,
+    proxy::{call::Unread, unserved::Unserved},
+    semantics::head::Ambiguity,
+    upstream,
+};
 
 /// What `rescue` turns into a response. Exhaustively: a new reason does not compile until it has an answer.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +20,9 @@ pub enum Error {
     /// The request could be read in two ways (RFC 9112 §6.3, §11.2).
     #[error("the request is ambiguous: {}", .0.as_str())]
     Ambiguous(Ambiguity),
+    /// A call of an update service could not be read so far that it could be judged.
+    #[error(transparent)]
+    Unread(#[from] Unread),
     #[error(transparent)]
     Cache(#[from] cache::Error),
     /// A request or tunnel that does not involve the cache.

@@ -4,6 +4,7 @@
 //! ended. Decisions are made elsewhere (`classify`, `semantics`, `cache`); only `respond` builds responses, only `rescue` turns errors
 //! into them.
 
+mod call;
 pub mod connection;
 mod content;
 mod error;
@@ -29,13 +30,14 @@ use http_body::Body as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::{
+    call::Calls,
     connection::{Connection, RequestBody, Service},
     log::{AccessLog, Record},
     recognised::Recognised,
     respond::Answered,
     unserved::Unserved,
 };
-pub use self::{error::Error, recorded::Recorded};
+pub use self::{call::Unread, error::Error, recorded::Recorded};
 use crate::{
     cache::Cache,
     classify::{Asked, Class, Policy, Refusal, SniVerdict, Tunnel},
@@ -54,11 +56,14 @@ pub struct Config {
     pub tunnel_idle: Duration,
     /// Whether hits are answered by the bytes of their request heads, on connections made from now on.
     pub recognise: bool,
+    /// Calls of update services that one client may make in a second, on average; 0 for any number.
+    pub calls_per_client: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { ranges_max: 64, tunnel_idle: Duration::from_secs(600), recognise: true }
+        // 180 to 400 calls in a row are a first synchronisation; a branch behind one address may have a hundred computers.
+        Self { ranges_max: 64, tunnel_idle: Duration::from_secs(600), recognise: true, calls_per_client: 50 }
     }
 }
 
@@ -71,6 +76,7 @@ pub struct Proxy {
     log: AccessLog,
     recognised: Arc<Recognised>,
     metrics: metrics::Proxy,
+    calls: Calls,
     /// This weir's name in `Via` (RFC 9110 §7.6.3) and `CDN-Loop` (RFC 8586).
     node: Arc<str>,
 }
@@ -88,7 +94,7 @@ impl Proxy {
     ) -> Self {
         let config = ArcSwap::from_pointee(config);
         let recognised = Arc::new(Recognised::new(log.clone(), metrics.recognised.clone()));
-        Self { config, policy, cache, upstreams, log, recognised, metrics, node }
+        Self { config, policy, cache, upstreams, log, recognised, metrics, calls: Calls::new(), node }
     }
 
     /// Takes new rules for the requests that come from now on.

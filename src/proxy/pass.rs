@@ -6,6 +6,7 @@ use http::{HeaderValue, Method, Request, Response, Uri, Version, header, request
 
 use super::{
     Error, Proxy,
+    call::Held,
     connection::{Connection, RequestBody},
     respond::{self, Answered},
     target,
@@ -37,7 +38,7 @@ impl Proxy {
             return Ok(respond::options());
         }
         let get = self.as_get(connection, &request, &pass);
-        let mut request = self.forwarded(request, &pass)?;
+        let (mut request, _held) = self.judged(connection, self.forwarded(request, &pass)?, &pass).await?;
         request.extensions_mut().insert(interim);
         let sent = SystemTime::now();
         let mut bound = connection.take_bound();
@@ -58,6 +59,19 @@ impl Proxy {
         };
         let status = CacheStatus { fwd_status: Some(response.status()), ..CacheStatus::new(how) };
         Ok(respond::relayed(response, status))
+    }
+
+    /// A call of an update service is read and judged first; everything else streams. What is returned beside it is to be kept until it is sent.
+    async fn judged(
+        &self,
+        connection: &Connection,
+        request: Request<RequestBody>,
+        pass: &Pass,
+    ) -> Result<(Request<RequestBody>, Option<Held>), Error> {
+        let Some(call) = &pass.call else { return Ok((request, None)) };
+        let per_second = self.config.load().calls_per_client;
+        let (request, held) = self.calls.judge(connection.peer.ip(), request, call, per_second).await?;
+        Ok((request, Some(held)))
     }
 
     /// The client's request for the next hop: only fields that concern the connection change (RFC 9110 §7.6).

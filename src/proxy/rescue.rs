@@ -9,6 +9,7 @@ use http::{
 };
 
 use super::{
+    call::Unread,
     error::Error,
     respond::{self, Answered},
 };
@@ -20,6 +21,7 @@ pub(super) fn rescue(error: &Error) -> Answered {
         Error::Refused(refusal) => (refusal.status(), refusal.as_str()),
         Error::Unserved(unserved) => (unserved.status(), unserved.as_str()),
         Error::Ambiguous(ambiguity) => (StatusCode::BAD_REQUEST, ambiguity.as_str()),
+        Error::Unread(unread) => (of_call(unread), unread.as_str()),
         Error::Cache(error) => (of_cache(error), error.reason()),
         Error::Upstream(error) => (of_upstream(error), error.reason()),
     };
@@ -37,6 +39,13 @@ pub(super) fn rescue(error: &Error) -> Answered {
     // What follows on this connection might be the rest of this request, read in the other way (RFC 9112 §11.2).
     answered.closes = matches!(error, Error::Ambiguous(_) | Error::Unserved(_));
     answered
+}
+
+fn of_call(unread: &Unread) -> StatusCode {
+    match unread {
+        Unread::Rate | Unread::Memory => StatusCode::SERVICE_UNAVAILABLE,
+        Unread::Slow(_) | Unread::Broken(_) => StatusCode::BAD_REQUEST,
+    }
 }
 
 fn of_cache(error: &cache::Error) -> StatusCode {

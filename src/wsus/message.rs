@@ -86,8 +86,8 @@ impl Path {
 /// The name of an element of a service's own message; others have none here.
 pub(super) fn service_name<'a>(open: &Open<'a>) -> &'a str {
     match open.namespace {
-        Namespace::None | Namespace::Other => "",
         Namespace::Envelope | Namespace::Client | Namespace::SimpleAuth | Namespace::Distribution => open.name,
+        Namespace::None | Namespace::DssAuth | Namespace::Other => "",
     }
 }
 

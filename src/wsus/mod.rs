@@ -3,11 +3,13 @@
 //! Pure: no I/O, no clock. It never changes a byte of what passes, and nothing that it learns is needed for passing it on. Every reader takes
 //! its input in arbitrary pieces and needs the same small memory for any length: single replies exceed 50 MB (MS-WUSP 2.2).
 
+mod call;
 mod fragment;
 mod guid;
 mod message;
 mod reply;
 mod request;
+mod services;
 pub mod xml;
 pub mod xpress;
 
@@ -15,10 +17,12 @@ pub mod xpress;
 mod tests;
 
 pub use self::{
+    call::{Call, Refused},
     fragment::{Classification, File, Identity, Update},
     guid::Guid,
     reply::{Fact, Location, Reply},
     request::{Build, Computer, Event, Outcome, Request, Said},
+    services::{Closed, Opened, Operation},
 };
 
 /// How a message is coded on its way (`Content-Encoding`).

@@ -189,10 +189,19 @@ async fn the_wsus_door_caches_content_and_passes_services() {
     let lower = weir.get("wsus:8530", &path.to_lowercase()).await;
     assert!(lower.is_whole(&content.all()) && lower.is_hit(), "IIS paths know no case: {:?}", lower.head);
 
+    let service = "http://www.microsoft.com/SoftwareDistribution/Server/ClientWebService";
+    let body = format!(
+        "<e:Envelope xmlns:e=\"http://schemas.xmlsoap.org/soap/envelope/\"><e:Body><GetConfig xmlns=\"{service}\"/></e:Body></e:Envelope>"
+    );
+    let call = format!(
+        "POST /ClientWebService/client.asmx HTTP/1.1\r\nHost: wsus:8530\r\nContent-Type: text/xml\r\n\
+         SOAPAction: \"{service}/GetConfig\"\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
     for _ in 0..2 {
         let mut client = weir.client().await;
-        client.send("POST /ClientWebService/client.asmx HTTP/1.1\r\nHost: wsus:8530\r\nContent-Length: 4\r\n\r\nsoap").await;
-        assert_eq!(client.reply("POST").await.text(), "POST 4");
+        client.send(call.as_str()).await;
+        assert_eq!(client.reply("POST").await.text(), format!("POST {}", body.len()));
     }
     assert_eq!(origin.requests("/ClientWebService/client.asmx"), 2);
     assert_eq!(

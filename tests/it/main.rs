@@ -37,3 +37,4 @@ mod site_policy;
 mod support;
 mod tls;
 mod vanished;
+mod wsus;

@@ -15,6 +15,7 @@ const NODE: &str = "weir-3f9a";
 /// What the tables' `$guid`, `$SHA1`, `$sha1`, `$label` (64 letters, one too many) and `$long` (259 characters) stand for.
 fn expand(text: &str) -> String {
     let text = text.replace("$guid", GUID).replace("$SHA1", SHA1).replace("$sha1", &SHA1.to_lowercase());
+    let text = text.replace("$client", "http://www.microsoft.com/SoftwareDistribution/Server/ClientWebService");
     text.replace("$label", &"a".repeat(64)).replace("$long", &["a"; 130].join("."))
 }
 
@@ -31,7 +32,16 @@ fn origins(texts: &[&str]) -> Vec<OriginPattern> {
 }
 
 fn site(name: &str, kind: SiteKind) -> Site {
-    Site { name: name.into(), kind, hosts: vec![], paths: vec![], catch_all: false, pass: vec![], caching: Caching::default() }
+    Site {
+        name: name.into(),
+        kind,
+        hosts: vec![],
+        paths: vec![],
+        catch_all: false,
+        pass: vec![],
+        opened: Opened::default(),
+        caching: Caching::default(),
+    }
 }
 
 /// A branch: a WSUS, a mirror by path, an intranet server by name, a lab origin whose address is configured.
@@ -281,6 +291,7 @@ fn every_refusal_has_a_final_status_a_word_and_a_sentence_without_line_breaks() 
         Refusal::DoorClosed(Door::Forward),
         Refusal::NoSite(text()),
         Refusal::Service(text()),
+        Refusal::Call(crate::wsus::Refused::Doubled("a".into())),
         Refusal::method(&Method::TRACE, &[Door::Delivery]),
         Refusal::HostField,
         Refusal::Host { text: "a\r\nb".into(), why: BadHost::Character },

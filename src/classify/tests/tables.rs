@@ -1,7 +1,7 @@
 //! By door: each row is a request in one line and what becomes of it in one line.
 
-use super::check;
-use crate::classify::Door;
+use super::{NODE, branch, check, class, show};
+use crate::classify::{Closed, Door, Policy};
 
 #[test]
 fn the_delivery_door_takes_the_origin_from_the_last_cache_host_origin() {
@@ -276,10 +276,20 @@ fn wsus_content_is_keyed_in_one_spelling_and_its_services_are_guarded() {
         GET /Content/../ApiRemoting30/WebService.asmx; weir.branch => 400 path
         GET /Content/09/$SHA1.cab::$DATA; weir.branch => 400 path
         GET /Content./09/$SHA1.cab; weir.branch => 404 no-site
-        POST /ClientWebService/client.asmx; weir.branch; SOAPAction: "GetCookie"
+        POST /ClientWebService/client.asmx; weir.branch; Content-Type: text/xml; SOAPAction: $client/GetCookie
             => pass wsus Service http://wsus.corp:8530/ClientWebService/client.asmx by wsus
-        POST /clientwebservice/Client.asmx; weir.branch
+        POST /clientwebservice/Client.asmx; weir.branch; Content-Type: text/xml; SOAPAction: "$client/GetConfig"
             => pass wsus Service http://wsus.corp:8530/clientwebservice/Client.asmx by wsus
+        POST /ClientWebService/client.asmx; weir.branch => 403 call-action
+        POST /ClientWebService/client.asmx?wsdl; weir.branch => 403 call-query
+        POST /ClientWebService/client.asmx/GetConfig; weir.branch => 403 service
+        POST /ClientWebService/other.asmx; weir.branch => 403 service
+        PUT /ClientWebService/client.asmx; weir.branch => 403 service
+        POST /ReportingWebService/ReportingWebService.asmx; weir.branch; SOAPAction: "http://www.microsoft.com/SoftwareDistribution/RollupComputers"
+            => 403 service
+        GET /ClientWebService/web.config; weir.branch => 403 service
+        POST /Content/09/$SHA1.cab; weir.branch => 405 method
+        DELETE /SelfUpdate/wuident.cab; weir.branch => 405 method
         GET /ClientWebService/wusserverversion.xml; weir.branch
             => pass wsus Service http://wsus.corp:8530/ClientWebService/wusserverversion.xml by wsus
         GET /ClientWebService/client.asmx?wsdl; weir.branch => 403 service
@@ -294,15 +304,44 @@ fn wsus_content_is_keyed_in_one_spelling_and_its_services_are_guarded() {
             => content wsus http://wsus.corp:8530/selfupdate/wuident.cab from http://wsus.corp:8530/SelfUpdate/WUIdent.cab?0911180916 by wsus +mutable
     "#,
     );
-    // On a socket of its own a WSUS takes every path, and still no short names.
+    // On a socket of its own a WSUS is asked whatever the host, and still for nothing else.
     check(
         &[Door::Wsus],
         r#"
-        GET /iisstart.htm; any.name => pass wsus Service http://wsus.corp:8530/iisstart.htm by wsus
+        GET /iisstart.htm; any.name => 403 service
         POST /APIREM~1/WebService.asmx; any.name => 400 path
         GET /Content/09/$SHA1.cab?cacheHostOrigin=evil.example; any.name => content wsus http://wsus.corp:8530/Content/09/$SHA1.cab by wsus +immutable +declared +ranged
     "#,
     );
+}
+
+#[test]
+fn what_a_site_opens_of_a_wsus_is_open_and_nothing_else() {
+    let opened = |what: &[Closed], request: &str| {
+        let mut config = branch();
+        config.sites[0].opened = what.iter().copied().collect();
+        show(&class(&Policy::new(&config, NODE), &[Door::Wsus], request))
+    };
+    let sync = "Content-Type: text/xml; SOAPAction: http://www.microsoft.com/SoftwareDistribution/";
+    let rows = [
+        (Closed::Administration, "POST /ApiRemoting30/WebService.asmx; w".to_owned()),
+        (Closed::ServerSync, format!("POST /ServerSyncWebService/ServerSyncWebService.asmx; w; {sync}GetUpdateData")),
+        (
+            Closed::DssAuth,
+            format!("POST //DssAuthWebService/DssAuthWebService.asmx; w; {sync}Server/DssAuthWebService/GetAuthorizationCookie"),
+        ),
+        (Closed::RollUp, format!("POST /ReportingWebService/ReportingWebService.asmx; w; {sync}RollupComputers")),
+        (Closed::Inventory, "GET /Inventory/x; w".to_owned()),
+        (Closed::Descriptions, "GET /ClientWebService/client.asmx?wsdl; w".to_owned()),
+        (Closed::Other, "GET /iisstart.htm; w".to_owned()),
+    ];
+    assert_eq!(rows.len(), Closed::ALL.len());
+    for (what, request) in rows {
+        assert!(opened(&[what], &request).starts_with("pass wsus"), "{what}: {}", opened(&[what], &request));
+        let others: Vec<Closed> = Closed::ALL.into_iter().filter(|other| *other != what).collect();
+        assert_eq!(opened(&others, &request), "403 service", "{what}");
+    }
+    assert_eq!(opened(&Closed::ALL, "POST //ApiRemoting30//WebService.asmx; w"), "400 path");
 }
 
 #[test]

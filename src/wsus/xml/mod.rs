@@ -41,6 +41,8 @@ pub enum Namespace {
     SimpleAuth,
     /// `ReportingWebService`, `ServerSyncWebService`
     Distribution,
+    /// `DssAuthWebService`
+    DssAuth,
     Other,
 }
 
@@ -51,6 +53,7 @@ impl Namespace {
             "http://schemas.xmlsoap.org/soap/envelope/" => Self::Envelope,
             "http://www.microsoft.com/SoftwareDistribution/Server/ClientWebService" => Self::Client,
             "http://www.microsoft.com/SoftwareDistribution/Server/SimpleAuthWebService" => Self::SimpleAuth,
+            "http://www.microsoft.com/SoftwareDistribution/Server/DssAuthWebService" => Self::DssAuth,
             "http://www.microsoft.com/SoftwareDistribution" => Self::Distribution,
             _ => Self::Other,
         }

@@ -14,6 +14,11 @@ impl<'a> Attributes<'a> {
         self.iter().find(|(own, _)| *own == name).and_then(|(_, value)| unescaped(value))
     }
 
+    /// As they are written, with their prefixes.
+    pub fn names(&self) -> impl Iterator<Item = &'a str> {
+        self.iter().map(|(name, _)| name)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.0.iter().copied()
     }

@@ -7,6 +7,7 @@ mod origin;
 mod proxy;
 mod scratch;
 mod wire;
+pub(crate) mod xpress;
 
 use std::{future::Future, time::Duration};
 

@@ -1,0 +1,211 @@
+//! What passes between computers and their update server, looked at on the side: by a thread of its own, from copies of references.
+//!
+//! Nothing that passes waits for it or is changed by it. The way to the thread has a bound in bytes and in notes; a reply that does not fit is
+//! given up, and counted. What is learnt goes to the catalog, and what computers say of themselves to the census.
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    },
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+
+use crate::{
+    catalog::Catalog,
+    census::Census,
+    classify::Policy,
+    metrics,
+    wsus::{Coding, Fact, Reply, Request, Unreadable},
+};
+
+/// The way to the thread. The thread ends when this and all taps have gone.
+#[derive(Debug)]
+pub(super) struct Observer {
+    notes: SyncSender<Note>,
+    /// Bytes that the thread has not read yet.
+    waiting: Arc<AtomicUsize>,
+    next: AtomicU64,
+    metrics: metrics::Catalog,
+}
+
+/// Who learns.
+pub struct Learners {
+    pub catalog: Arc<Catalog>,
+    pub census: Arc<Census>,
+}
+
+enum Note {
+    Request { client: IpAddr, at: SystemTime, coding: Coding, content: Bytes },
+    /// The next bytes of a reply that `upstream` gives.
+    Reply { id: u64, upstream: Arc<str>, coding: Coding, bytes: Bytes },
+    End { id: u64 },
+}
+
+/// Sees the bytes of one reply as they pass.
+#[derive(Debug)]
+pub(super) struct Tap {
+    observer: Arc<Observer>,
+    id: u64,
+    upstream: Arc<str>,
+    coding: Coding,
+    has_given_up: bool,
+}
+
+impl Observer {
+    /// Starts the thread.
+    pub(super) fn start(learners: Learners, policy: Arc<ArcSwap<Policy>>, metrics: metrics::Catalog) -> Arc<Self> {
+        let (notes, heard) = sync_channel(NOTES_MAX);
+        let waiting = Arc::<AtomicUsize>::default();
+        let reader = Reader { learners, policy, metrics: metrics.clone(), waiting: Arc::clone(&waiting), replies: BTreeMap::new() };
+        let started = thread::Builder::new().name("observer".into()).spawn(move || reader.run(&heard));
+        if let Err(error) = started {
+            // Every note fails from now on, and is counted.
+            tracing::warn!(%error, "metadata is not read: no thread for it");
+        }
+        Arc::new(Self { notes, waiting, next: AtomicU64::new(0), metrics })
+    }
+
+    /// A call that is passed on.
+    pub(super) fn called(&self, client: IpAddr, at: SystemTime, coding: Coding, content: &Bytes) {
+        self.tell(content.len(), Note::Request { client, at, coding, content: content.clone() });
+    }
+
+    /// Looks at a reply of `upstream` from its beginning.
+    pub(super) fn tap(self: &Arc<Self>, upstream: Arc<str>, coding: Coding) -> Tap {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        Tap { observer: Arc::clone(self), id, upstream, coding, has_given_up: false }
+    }
+
+    /// Whether the note goes to the thread.
+    fn tell(&self, len: usize, note: Note) -> bool {
+        let fits = self.waiting.fetch_add(len, Ordering::Relaxed) + len <= WAITING_MAX;
+        let is_told = fits && self.notes.try_send(note).is_ok();
+        if !is_told {
+            self.waiting.fetch_sub(len, Ordering::Relaxed);
+            self.metrics.unread.inc("lagging");
+        }
+        is_told
+    }
+}
+
+impl Tap {
+    /// The next bytes that pass.
+    pub(super) fn see(&mut self, bytes: &Bytes) {
+        if self.has_given_up || bytes.is_empty() {
+            return;
+        }
+        let note = Note::Reply { id: self.id, upstream: Arc::clone(&self.upstream), coding: self.coding, bytes: bytes.clone() };
+        self.has_given_up = !self.observer.tell(bytes.len(), note);
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        // If that does not fit, the reply is among those that are forgotten when others come.
+        _ = self.observer.notes.try_send(Note::End { id: self.id });
+    }
+}
+
+struct Reader {
+    learners: Learners,
+    policy: Arc<ArcSwap<Policy>>,
+    metrics: metrics::Catalog,
+    waiting: Arc<AtomicUsize>,
+    /// Those that have begun. `None`: what follows cannot be read.
+    replies: BTreeMap<u64, Option<Reply>>,
+}
+
+impl Reader {
+    fn run(mut self, heard: &Receiver<Note>) {
+        let mut kept = Instant::now();
+        loop {
+            match heard.recv_timeout(KEEP_INTERVAL) {
+                Ok(note) => self.note(note),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if kept.elapsed() >= KEEP_INTERVAL {
+                self.learners.catalog.keep();
+                kept = Instant::now();
+            }
+        }
+        self.learners.catalog.keep();
+    }
+
+    fn note(&mut self, note: Note) {
+        match note {
+            Note::Request { client, at, coding, content } => {
+                self.request(client, at, coding, &content);
+                self.waiting.fetch_sub(content.len(), Ordering::Relaxed);
+            }
+            Note::Reply { id, upstream, coding, bytes } => {
+                self.reply(id, &upstream, coding, &bytes);
+                self.waiting.fetch_sub(bytes.len(), Ordering::Relaxed);
+            }
+            Note::End { id } => self.end(id),
+        }
+    }
+
+    fn request(&mut self, client: IpAddr, at: SystemTime, coding: Coding, content: &[u8]) {
+        let (mut request, census) = (Request::new(coding), &self.learners.census);
+        let read = request.push(content, |said| census.note(client, &said, at)).and_then(|()| request.finish());
+        self.count(read);
+    }
+
+    fn reply(&mut self, id: u64, upstream: &str, coding: Coding, bytes: &[u8]) {
+        if !self.replies.contains_key(&id) && self.replies.len() >= REPLIES_MAX {
+            // The oldest is one whose end did not reach us.
+            self.replies.pop_first();
+            self.metrics.unread.inc("lagging");
+        }
+        let entry = self.replies.entry(id).or_insert_with(|| Some(Reply::new(coding)));
+        let Some(reply) = entry else { return };
+        let (catalog, policy) = (&self.learners.catalog, &self.policy);
+        let read = reply.push(bytes, |fact| {
+            let key = if let Fact::Location(location) = &fact { key(policy, &location.url) } else { None };
+            catalog.learn(upstream, &fact, key.as_deref());
+        });
+        if read.is_err() {
+            *entry = None;
+            self.count(read);
+        }
+    }
+
+    fn end(&mut self, id: u64) {
+        let Some(Some(reply)) = self.replies.remove(&id) else { return };
+        for _ in 0..reply.unread_fragments() {
+            self.metrics.unread.inc("fragment");
+        }
+        self.count(reply.finish());
+    }
+
+    fn count(&self, read: Result<(), Unreadable>) {
+        match read {
+            Ok(()) => self.metrics.read.inc(),
+            Err(why) => self.metrics.unread.inc(why.as_str()),
+        }
+    }
+}
+
+/// The text of the key under which the content of a URL is stored.
+fn key(policy: &ArcSwap<Policy>, url: &str) -> Option<String> {
+    Some(policy.load().key_of(&url.parse().ok()?)?.text().to_owned())
+}
+
+/// Bytes on their way to the thread: what a fast network brings while it is busy with something else.
+const WAITING_MAX: usize = 4 << 20;
+const NOTES_MAX: usize = 1024;
+
+/// Replies that are read at once. Each takes some 100 KiB.
+const REPLIES_MAX: usize = 32;
+
+/// What was learnt and is not kept yet is lost by a kill, and learnt again.
+const KEEP_INTERVAL: Duration = Duration::from_secs(10);

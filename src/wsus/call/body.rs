@@ -1,0 +1,222 @@
+//! The content of a call.
+
+use base64::Engine;
+
+use super::{Call, Refused};
+use crate::wsus::{
+    Coding,
+    xml::{Event, Form, Namespace, Open, Tokenizer},
+    xpress::{Decoder, Malformed},
+};
+
+pub(super) fn check(call: &Call, content: &[u8]) -> Result<(), Refused> {
+    let mut reading = Reading::new(call);
+    let mut tokenizer = Tokenizer::new(Form::Document);
+    let mut push = |plain: &[u8]| {
+        // XML 1.0 §2.2: no other control characters.
+        if plain.iter().any(|byte| *byte < b' ' && !matches!(byte, b'\t' | b'\r' | b'\n')) {
+            return Err(Refused::Character);
+        }
+        tokenizer.push(plain, |event| reading.event(event))
+    };
+    match call.coding {
+        Coding::Identity => push(content)?,
+        Coding::Xpress => {
+            let mut decoder = Decoder::new(call.operation.len_max as u64);
+            let coded = decoder.decode(content, |plain| push(plain).map_err(Stop::Refused));
+            match coded.and_then(|()| Ok(decoder.finish()?)) {
+                Ok(()) => {}
+                Err(Stop::Refused(why)) => return Err(why),
+                Err(Stop::Coded(Malformed::TooLarge)) => return Err(call.too_large()),
+                Err(Stop::Coded(_)) => return Err(Refused::Xpress),
+            }
+        }
+    }
+    tokenizer.finish()?;
+    reading.finish()
+}
+
+/// Why decoding stopped.
+enum Stop {
+    Refused(Refused),
+    Coded(Malformed),
+}
+
+impl From<Malformed> for Stop {
+    fn from(why: Malformed) -> Self {
+        Self::Coded(why)
+    }
+}
+
+/// What has been read of a call.
+struct Reading<'a> {
+    call: &'a Call,
+    open: Vec<Element>,
+    /// Of the innermost element, since its last child.
+    text: Vec<u8>,
+    has_call: bool,
+    /// Cookies of the expected plug-in, each with its data.
+    cookies: usize,
+}
+
+struct Element {
+    name: Box<str>,
+    /// The names of its children, where each may come only once.
+    children: Option<Vec<Box<str>>>,
+}
+
+impl<'a> Reading<'a> {
+    fn new(call: &'a Call) -> Self {
+        Self { call, open: Vec::new(), text: Vec::new(), has_call: false, cookies: 0 }
+    }
+
+    fn event(&mut self, event: Event<'_>) -> Result<(), Refused> {
+        match event {
+            Event::Open(open) => {
+                self.end_of_text()?;
+                self.place(&open)?;
+                self.enter(&open)
+            }
+            Event::Text(text) => {
+                self.text.extend_from_slice(text);
+                Ok(())
+            }
+            Event::Close => {
+                self.leave()?;
+                self.open.pop();
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(&self) -> Result<(), Refused> {
+        if !self.has_call {
+            return Err(Refused::Envelope);
+        }
+        let needs_cookie = self.call.operation.name == "GetCookie" && self.call.service.namespace == Namespace::Client;
+        if needs_cookie && self.cookies != 1 { Err(Refused::PlugIn) } else { Ok(()) }
+    }
+
+    /// Envelope, body, call, and then only what belongs to the service.
+    fn place(&mut self, open: &Open<'_>) -> Result<(), Refused> {
+        let own = self.call.service.namespace;
+        let is_in_place = match self.open.len() {
+            0 => (open.namespace, open.name) == (Namespace::Envelope, "Envelope"),
+            1 => (open.namespace, open.name) == (Namespace::Envelope, "Body"),
+            2 => (open.namespace, open.name) == (own, self.call.operation.name),
+            DEPTH_MAX => return Err(Refused::Depth),
+            _ if open.namespace != own => return Err(Refused::Namespace),
+            _ => true,
+        };
+        if !is_in_place {
+            return Err(Refused::Envelope);
+        }
+        self.has_call |= self.open.len() == 2;
+        // `nil` says that a value is absent; all else (types, references, encodings) would say how to deserialise.
+        let is_usual = |name: &str| name == "xmlns" || name.starts_with("xmlns:") || name.ends_with(":nil");
+        if open.attributes.names().all(is_usual) { Ok(()) } else { Err(Refused::Attribute) }
+    }
+
+    fn enter(&mut self, open: &Open<'_>) -> Result<(), Refused> {
+        let name: Box<str> = open.name.into();
+        if let Some(children) = self.open.last_mut().and_then(|parent| parent.children.as_mut()) {
+            if children.len() == CHILDREN_MAX || children.contains(&name) {
+                return Err(Refused::Doubled(name));
+            }
+            children.push(name.clone());
+        }
+        let is_record = self.open.len() < 3 || RECORDS.contains(&&*name);
+        self.open.push(Element { name, children: is_record.then(Vec::new) });
+        Ok(())
+    }
+
+    fn leave(&mut self) -> Result<(), Refused> {
+        let Some(element) = self.open.last() else { return Ok(()) };
+        let text = std::str::from_utf8(&self.text).map_err(|_| Refused::Character)?;
+        match &*element.name {
+            "CookieData" if !is_cookie(text, COOKIE_DATA_MAX) => return Err(Refused::Cookie("CookieData")),
+            "EncryptedData" if !is_cookie(text, ENCRYPTED_DATA_MAX) => return Err(Refused::Cookie("EncryptedData")),
+            "PlugInId" if text != PLUG_IN => return Err(Refused::PlugIn),
+            "AuthorizationCookie" => {
+                let has = |name: &str| element.children.iter().flatten().any(|child| **child == *name);
+                if !has("PlugInId") || !has("CookieData") {
+                    return Err(Refused::PlugIn);
+                }
+                self.cookies += 1;
+            }
+            _ => {}
+        }
+        self.end_of_text()
+    }
+
+    fn end_of_text(&mut self) -> Result<(), Refused> {
+        let is_gadget = is_gadget(&self.text);
+        self.text.clear();
+        if is_gadget { Err(Refused::Gadget) } else { Ok(()) }
+    }
+}
+
+/// Base64 of at least a block of a cipher and at most `max` bytes.
+fn is_cookie(text: &str, max: usize) -> bool {
+    let data = base64::engine::general_purpose::STANDARD.decode(text.trim());
+    data.is_ok_and(|data| (16..=max).contains(&data.len()) && !data.starts_with(BINARY_FORMATTER))
+}
+
+/// Whether a deserialiser could mean to read this text: white space and case do not hide it.
+fn is_gadget(text: &[u8]) -> bool {
+    if text.len() < GADGET_LEN_MIN {
+        return false;
+    }
+    let plain: Vec<u8> = text.iter().filter(|byte| !byte.is_ascii_whitespace()).map(u8::to_ascii_lowercase).collect();
+    GADGETS.iter().any(|gadget| contains(&plain, gadget.as_bytes()))
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}
+
+/// Elements whose children each come once; in others, lists, they repeat.
+const RECORDS: &[&str] = &[
+    "authCookies",
+    "AuthorizationCookie",
+    "cookie",
+    "oldCookie",
+    "parameters",
+    "computerInfo",
+    "BasicData",
+    "TargetID",
+    "ExtendedData",
+    "PrivateData",
+    "OSVersion",
+];
+
+/// The plug-in of every WSUS (MS-WUSP 2.2.2.2.1).
+const PLUG_IN: &str = "SimpleTargeting";
+
+/// 496 bytes were seen; what executes code is longer.
+const COOKIE_DATA_MAX: usize = 1024;
+
+/// 224 bytes were seen.
+const ENCRYPTED_DATA_MAX: usize = 2048;
+
+/// What .NET's `BinaryFormatter` writes first (MS-NRBF 2.6.1).
+const BINARY_FORMATTER: &[u8] = &[0, 1, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF];
+
+/// In lower case: `BinaryFormatter` in base64, what SOAP and XAML formatters begin with, and the usual way from there to a process.
+const GADGETS: &[&str] = &[
+    "aaeaaad/////",
+    "schemas.microsoft.com/clr/",
+    "schemas.xmlsoap.org/soap/",
+    "schemas.microsoft.com/winfx/",
+    "objectdataprovider",
+    "system.diagnostics.process",
+    "typeconfusedelegate",
+    "losformatter",
+];
+const GADGET_LEN_MIN: usize = 12;
+
+/// 8 were seen.
+const DEPTH_MAX: usize = 16;
+
+/// `computerInfo` has 30.
+const CHILDREN_MAX: usize = 64;
