@@ -1,6 +1,7 @@
 //! Hits on a 1 KiB object, one after the other over one connection, with weir in this process: for tools that count what one hit costs.
 //!
-//! `cargo bench --bench hit [-- HITS]` prints the time of a hit. `benches/hit.sh` runs it under valgrind twice, with different counts:
+//! `cargo bench --bench hit [-- HITS [whole]]` prints the time of a hit; with `whole` it goes the whole way, as if its head had never been seen
+//! before. `benches/hit.sh` runs it under valgrind twice, with different counts:
 //! what the runs differ by is instructions and allocations of hits, without those of start and end.
 
 use std::{
@@ -36,8 +37,10 @@ fn main() -> anyhow::Result<()> {
         ..Flags::default()
     };
     thread::spawn(move || origin.incoming().flatten().for_each(answer));
-    let config = Config::from_text("[log]\naccess = \"off\"\nlevel = \"error\"\n", &flags)
-        .map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
+    let recognise = std::env::args().all(|argument| argument != "whole");
+    let config =
+        Config::from_text(&format!("[log]\naccess = \"off\"\nlevel = \"error\"\n[send]\nrecognise = {recognise}\n"), &flags)
+            .map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let app = runtime.block_on(App::start(config, Sources { file: None, flags }))?;
     let outcome = client(app.addresses()[0], hits);

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What one 1 KiB hit costs, counted: instructions (callgrind) and allocations (dhat), and the functions the instructions are in.
 #
-#     benches/hit.sh [LINES]    so many functions; 30 by default
+#     benches/hit.sh [LINES [whole]]    so many functions; 30 by default. whole: hits that go the whole way, recognised by nothing
 #
 # The clock plays no part: the figures are the same on a busy machine. Two runs differ by hits alone, so what start and end cost drops out.
 # The client of the bench is counted too: some 1,500 instructions and no allocation.
@@ -9,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-lines=${1:-30}
+lines=${1:-30} way=${2:-recognised}
 few=500 many=2500
 work=$(mktemp -d "${TMPDIR:-/tmp}/weir-hit.XXXXXX")
 trap 'rm -rf "$work"' EXIT
@@ -21,7 +21,7 @@ bench=$(cargo bench -q --bench hit --no-run --message-format=json | grep -oP '"e
 counted() {
     local tool=$1 hits=$2
     shift 2
-    valgrind --tool="$tool" "$@" "$bench" "$hits" >"$work/said" 2>"$work/$tool.$hits" || { cat "$work/said" "$work/$tool.$hits"; exit 1; }
+    valgrind --tool="$tool" "$@" "$bench" "$hits" "$way" >"$work/said" 2>"$work/$tool.$hits" || { cat "$work/said" "$work/$tool.$hits"; exit 1; }
 }
 
 for hits in $few $many; do

@@ -63,7 +63,8 @@ impl Prepared {
     /// Prepares `response`, which `record` is about, and says what it looks like at `now`; `None` if it could not be given again as it is.
     pub(super) fn lesson(rules: u64, standing: Standing, response: &Response<Body>, record: &Record) -> Option<Lesson> {
         let current = standing.at(record.started)?;
-        let content = response.body().in_memory()?;
+        // Its own copy: what is in memory may be part of a larger buffer that others wait for.
+        let content = Bytes::copy_from_slice(&response.body().in_memory()?);
         let head = Head::of(response.status(), response.headers(), current)?;
         let mut record = detached(record)?;
         if !content.is_empty() {
