@@ -107,7 +107,7 @@ impl<S: Service> Gate<S> {
         if !self.certificates.answers(server_name.as_deref()) {
             return None; // nothing that we say would be understood
         }
-        let io = TlsAcceptor::from(self.certificates.tls()).accept(io).await.ok()?;
+        let io = self.accept_tls(io).await.ok()?;
         let (framing, tls) = agreed(&io, server_name);
         let connection = self.connection(socket, ends, Some(tls), nothing());
         self.http(io, framing, connection, Some(Unserved::ConnectionLimit)).await;
@@ -180,8 +180,7 @@ impl<S: Service> Gate<S> {
         let hello = self.handshake("hello", hello::peek(&mut io)).await;
         let Some(server_name) = hello else { return };
         if self.certificates.answers(server_name.as_deref()) {
-            let accept = TlsAcceptor::from(self.certificates.tls()).accept(io);
-            let Some(io) = self.handshake("handshake", accept).await else { return };
+            let Some(io) = self.handshake("handshake", self.accept_tls(io)).await else { return };
             self.metrics.tls_handshakes.inc();
             let (framing, tls) = agreed(&io, server_name);
             return self.http(io, framing, connect(Some(tls)), None).await;
@@ -198,6 +197,10 @@ impl<S: Service> Gate<S> {
                 tracing::debug!(peer = %connection.peer, server_name, "TLS for a name that is neither ours nor allowed");
             }
         }
+    }
+
+    fn accept_tls<T: Duplex>(&self, io: Prefixed<T>) -> tokio_rustls::Accept<Prefixed<T>> {
+        TlsAcceptor::from(self.certificates.tls()).accept_with(io, |session| session.set_buffer_limit(Some(TLS_BUFFER)))
     }
 
     /// `unserved`: why none of its requests is served, if so.
@@ -267,6 +270,10 @@ impl<S: Service> Gate<S> {
 
 /// A request that was on its way when a drain began arrives within this, on any line worth waiting for.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Bytes that are encrypted before they are written: what is read from the store at a time, and a head before it. rustls's own 64 KiB left
+/// the length of the head over, for a record and a system call of its own.
+const TLS_BUFFER: usize = 80 << 10;
 
 async fn framing_of<T: Duplex>(io: &mut Prefixed<T>) -> io::Result<Framing> {
     loop {

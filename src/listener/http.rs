@@ -18,6 +18,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
+    io::AsyncWrite,
     sync::watch,
     time::{Instant, sleep_until, timeout},
 };
@@ -27,6 +28,7 @@ use crate::{
         Config, Limits, Timeouts,
         activity::{Activity, Exchange, Framing, Slow, Watched},
         admission::{self, Admission},
+        cork::{self, Gathering},
         frames::{Flood, Frames},
         shortcut::Shortcut,
         stream::{Duplex, Guard, Stream},
@@ -102,7 +104,10 @@ impl Http {
         });
         match requests.framing {
             Framing::Http1 => requests.drive(Box::pin(self.http1.serve_connection(io, service).with_upgrades())).await,
-            Framing::Http2 => requests.drive(Box::pin(self.http2.serve_connection(io, service))).await,
+            Framing::Http2 => {
+                let serve = |io| self.http2.serve_connection(TokioIo::new(io), service);
+                requests.drive(Box::pin(cork::gathering(io.into_inner(), serve))).await
+            }
         }
     }
 
@@ -262,8 +267,9 @@ where
     }
 }
 
-impl<I, S, B, E> Graceful for http2::Connection<I, S, E>
+impl<T, I, S, B, E> Graceful for Gathering<T, http2::Connection<I, S, E>>
 where
+    T: AsyncWrite + Unpin,
     S: hyper::service::HttpService<Incoming, ResBody = B>,
     S::Error: Into<Box<dyn Error + Send + Sync>>,
     I: Read + Write + Unpin,
@@ -272,7 +278,7 @@ where
     E: hyper::rt::bounds::Http2ServerConnExec<S::Future, B>,
 {
     fn end_gracefully(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
+        self.get_mut().connection().graceful_shutdown();
     }
 }
 

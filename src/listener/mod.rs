@@ -21,6 +21,7 @@ mod certificates;
 mod config;
 mod connection;
 mod cores;
+mod cork;
 mod frames;
 mod hello;
 mod http;

@@ -260,6 +260,6 @@ mod tests {
         let counts: Vec<_> = shown.get_bucket().iter().map(|bucket| bucket.cumulative_count()).collect();
         assert_eq!((counts[0], counts[1], counts[16], counts[17]), (2, 4, 4, 6));
         assert_eq!((shown.get_sample_count(), all.count()), (8, 8));
-        assert!((shown.get_sample_sum() - 2.0 * 3601.001_001).abs() < 1e-6);
+        assert!((shown.get_sample_sum() - 2.0 * 3_601.001_001).abs() < 1e-6);
     }
 }
