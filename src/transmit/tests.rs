@@ -38,7 +38,9 @@ const LEN: usize = 5 * SEGMENT_MAX + 12_345;
 
 /// Responses of the test that runs always; `WEIR_SOAK` asks for more, as `WEIR_SOAK=1000000 cargo test --release transmit`.
 const RESPONSES: u64 = 400;
-const TOLD_EACH: u64 = 50_000;
+const TOLD_EACH: u64 = 10_000;
+/// Clients at a time, of which most wait for their sockets.
+const CLIENTS: u64 = 32;
 
 #[derive(Debug)]
 struct Stored {
@@ -135,7 +137,7 @@ async fn serve(stored: Arc<Stored>, strategy: Strategy, segments: Arc<AtomicU64>
         let mut random = StdRng::seed_from_u64(rand::random());
         while let Ok((client, _)) = listener.accept().await {
             // A small one is full again and again in the middle of a segment.
-            let send_buffer = [4 << 10, 64 << 10, 1 << 20].choose(&mut random).copied().unwrap();
+            let send_buffer = [16 << 10, 128 << 10, 1 << 20].choose(&mut random).copied().unwrap();
             SockRef::from(&client).set_send_buffer_size(send_buffer).unwrap();
             let sendfile_max = [1, 20_000, 256 << 10].choose(&mut random).copied().unwrap();
             let (io, lane) = lane(client, &Config { strategy, sendfile_max, ..Config::default() });
@@ -171,8 +173,8 @@ fn cut(stored: &Arc<Stored>, segments: &Arc<AtomicU64>, path: &str) -> Cut {
 async fn client(address: SocketAddr, seed: u64, expected: &[u8]) -> u64 {
     let mut random = StdRng::seed_from_u64(seed);
     let socket = TcpSocket::new_v4().unwrap();
-    if random.random_bool(0.5) {
-        socket.set_recv_buffer_size(random.random_range(4 << 10..=256 << 10)).unwrap();
+    if random.random_bool(0.3) {
+        socket.set_recv_buffer_size(random.random_range(16 << 10..=512 << 10)).unwrap();
     }
     let mut connection = BufReader::new(socket.connect(address).await.unwrap());
     let wanted: Vec<(Range<usize>, bool)> = (0..random.random_range(1..=6)).map(|_| wanted(&mut random)).collect();
@@ -258,12 +260,12 @@ async fn every_strategy_sends_the_same_bytes_to_fast_slow_pipelining_and_vanishi
         let (mut read, mut seed) = (0, rand::random::<u64>() >> 1);
         println!("{strategy:?}: seed {seed}");
         while read < responses {
-            let clients = (0..8).map(|each| client(address, seed + each, &expected));
+            let clients = (0..CLIENTS).map(|each| client(address, seed + each, &expected));
             let patience = Duration::from_secs(60);
             let all = timeout(patience, futures_util::future::join_all(clients)).await.expect("no client waits forever");
             let before = read;
             read += all.iter().sum::<u64>();
-            seed += 8;
+            seed += CLIENTS;
             if before / TOLD_EACH < read / TOLD_EACH {
                 println!("{strategy:?}: {read} responses");
             }
