@@ -30,7 +30,7 @@ use crate::{
         pool::{Kind, Pool},
         room::Room,
         shared::{IDS_RESERVED, Ids, Shared},
-        table::{BlobEntry, Slot, Slots, Table, Tag},
+        table::{BlobEntry, Slot, Slots, Spread, Table, Tag},
     },
 };
 
@@ -179,7 +179,7 @@ pub(super) fn reconcile(loaded: &mut Loaded) -> (Objects, Changes) {
             "rows of the index rotted and are dropped"
         );
     }
-    let mut references: HashMap<BlobId, bool> = loaded.blobs.iter().map(|(id, _)| (*id, false)).collect();
+    let mut references: HashMap<BlobId, bool, Spread> = loaded.blobs.iter().map(|(id, _)| (*id, false)).collect();
     let mut kept = Vec::with_capacity(loaded.objects.len());
     for (key, id, head) in loaded.objects.drain(..) {
         match references.get_mut(&head.blob) {
@@ -198,6 +198,7 @@ pub(super) fn reconcile(loaded: &mut Loaded) -> (Objects, Changes) {
 
 impl Shared {
     fn fill_table(&self, loaded: &Loaded, mut objects: Objects) {
+        self.table.reserve(objects.len(), loaded.blobs.len());
         for (id, row) in &loaded.blobs {
             let mut entry = BlobEntry::new(row.present, row.complete, row.pinned);
             entry.queued = true;
@@ -208,9 +209,8 @@ impl Shared {
         // The newest first: ids rise.
         objects.sort_unstable_by_key(|(key, id, _)| (*key, *id));
         for (key, object, ObjectHead { blob, variant, in_pack }) in objects {
-            let tag = Tag::new(variant, in_pack);
-            let mut shard = self.table.keys_mut(key);
-            Slots::edit(&mut shard, key, |slots| slots.insert(0, Slot { object, blob, tag, revision: NonZeroU32::MIN }));
+            let slot = Slot { object, blob, tag: Tag::new(variant, in_pack), revision: NonZeroU32::MIN };
+            Slots::enter(&mut self.table.keys_mut(key), key, slot);
             self.table.change_blob(blob, |entry| entry.add_key(key));
             self.table.objects.fetch_add(1, Relaxed);
         }

@@ -3,7 +3,7 @@
 //! Sharded, so that no two cores wait for one another for long. Lock order: a shard of keys before a shard of blobs.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     hash::Hasher,
     num::NonZeroU32,
     ops::{Deref, DerefMut},
@@ -145,6 +145,15 @@ impl Table {
     pub(super) fn keys_mut(&self, key: KeyHash) -> Changing<'_> {
         let shard = self.keys[key_shard(key)].write().unwrap_or_else(PoisonError::into_inner);
         Changing { shard, stamps: &self.stamps, key }
+    }
+
+    /// Makes room for what a start found.
+    pub(super) fn reserve(&self, keys: usize, blobs: usize) {
+        for shard in 0..SHARDS {
+            let share = |all: usize| all * shares_of(shard) / shares_before(SHARDS);
+            self.keys[shard].write().unwrap_or_else(PoisonError::into_inner).reserve(share(keys));
+            self.blobs[shard].write().unwrap_or_else(PoisonError::into_inner).reserve(share(blobs));
+        }
     }
 
     /// See [`Stamp`].
@@ -309,6 +318,15 @@ impl Slots {
         }
     }
 
+    /// Puts `slot` in front of those of `key`.
+    pub(super) fn enter(shard: &mut KeyShard, key: KeyHash, slot: Slot) {
+        if let Entry::Vacant(vacant) = shard.entry(key) {
+            vacant.insert(Self::One(slot));
+            return;
+        }
+        Self::edit(shard, key, |slots| slots.insert(0, slot));
+    }
+
     /// Replaces the slots of `key` by what `change` makes of them; a key without slots is removed.
     pub(super) fn edit(shard: &mut KeyShard, key: KeyHash, change: impl FnOnce(&mut Vec<Slot>)) {
         let mut slots = shard.remove(&key).map_or_else(Vec::new, |slots| slots.as_slice().to_vec());
@@ -429,6 +447,10 @@ const SHARD_OF: [u8; SHARES] = {
 const SHARES: usize = 1 << 10;
 
 /// Shard number n weighs `SHARDS + n`.
+const fn shares_of(shard: usize) -> usize {
+    shares_before(shard + 1) - shares_before(shard)
+}
+
 const fn shares_before(shard: usize) -> usize {
     shard * SHARDS + shard * shard.saturating_sub(1) / 2
 }

@@ -18,7 +18,9 @@ use std::{
     sync::{Arc, PoisonError, RwLock, RwLockWriteGuard},
 };
 
-use redb::{Builder, Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition, TableError};
+use redb::{
+    Builder, Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend, TableDefinition, TableError,
+};
 
 pub(super) use apply::{BlobChange, Changes, Snapshot};
 
@@ -42,6 +44,9 @@ const PIECES: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("pie
 const CONTENTS: TableDefinition<'_, [u8; 32], u64> = TableDefinition::new("contents");
 const DIGESTS: TableDefinition<'_, &[u8], u64> = TableDefinition::new("digests");
 const COUNTERS: TableDefinition<'_, &str, u64> = TableDefinition::new("counters");
+
+/// Rows that room is made for at once: of 10 million objects.
+const ROWS_EXPECTED_MAX: u64 = 10_000_000;
 
 const NEXT_BLOB: &str = "blob";
 const NEXT_OBJECT: &str = "object";
@@ -152,6 +157,7 @@ impl Index {
             let read = database.begin_read().map_err(other)?;
             let mut loaded = Loaded::default();
             if let Some(table) = present(read.open_table(OBJECTS))? {
+                loaded.objects.reserve_exact(expected(&table));
                 for entry in table.iter().map_err(other)? {
                     let (key, row) = entry.map_err(other)?;
                     let key = key.value();
@@ -165,6 +171,7 @@ impl Index {
                 }
             }
             if let Some(table) = present(read.open_table(BLOBS))? {
+                loaded.blobs.reserve_exact(expected(&table));
                 for entry in table.iter().map_err(other)? {
                     let (id, row) = entry.map_err(other)?;
                     match format::blob_of(id.value(), row.value()) {
@@ -246,6 +253,11 @@ impl Index {
         let database = open.database.as_ref().ok_or_else(|| io::Error::other("the index is not open"))?;
         caught(|| work(database))
     }
+}
+
+/// How many rows a table says that it has. Its word is not counted on.
+fn expected(table: &impl ReadableTableMetadata) -> usize {
+    table.len().map_or(0, |rows| rows.min(ROWS_EXPECTED_MAX) as usize)
 }
 
 fn open_database(backend: impl StorageBackend, cache_bytes: usize) -> io::Result<Database> {
