@@ -1,6 +1,9 @@
 //! Stored responses with what was read from their fields once, so that a hit parses nothing.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering::Relaxed},
+};
 
 use moka::sync::Cache as Memory;
 
@@ -27,6 +30,9 @@ impl Known {
 /// The facts of recently used responses; bounded in bytes.
 pub(super) struct KnownCache {
     by_id: Memory<ObjectId, Arc<Known>>,
+    bytes_max: u64,
+    /// Responses met while it was full.
+    readings: AtomicU32,
 }
 
 impl Known {
@@ -50,7 +56,8 @@ impl KnownCache {
             let bytes = ENTRY_BYTES + size_of::<Known>() + known.object.meta.memory_bytes();
             u32::try_from(bytes).unwrap_or(u32::MAX)
         };
-        Self { by_id: Memory::builder().weigher(weight).max_capacity(bytes).build() }
+        let by_id = Memory::builder().weigher(weight).max_capacity(bytes).build();
+        Self { by_id, bytes_max: bytes, readings: AtomicU32::new(0) }
     }
 
     /// The facts of `object`; of an older state of it never.
@@ -59,12 +66,18 @@ impl KnownCache {
             Some(known) if Arc::ptr_eq(&known.object, object) => known,
             _ => {
                 let known = Known::of(object.clone(), policy);
-                self.by_id.insert(object.id, known.clone());
+                let is_full = self.by_id.weighted_size() >= self.bytes_max / 10 * 9;
+                if !is_full || self.readings.fetch_add(1, Relaxed).is_multiple_of(OFFERED) {
+                    self.by_id.insert(object.id, known.clone());
+                }
                 known
             }
         }
     }
 }
+
+/// While it is full, one in so many that are not in it gets in: a working set far beyond memory would only change it all the time.
+const OFFERED: u32 = 8;
 
 /// What an entry costs beside the facts and the response, about.
 const ENTRY_BYTES: usize = 256;

@@ -22,7 +22,8 @@ pub(super) struct Memory {
     pub(super) contents: Cache<BlobId, Bytes>,
     /// In bytes.
     contents_max: u64,
-    /// Contents read while their share was full.
+    responses_max: u64,
+    /// Contents and responses read while their share was full.
     readings: AtomicU32,
 }
 
@@ -36,22 +37,38 @@ const OFFERED: u32 = 8;
 impl Memory {
     /// Shares `bytes`: half for content, a quarter for responses; an eighth is left to what is derived from them, and the rest to the index.
     pub(super) fn new(bytes: u64) -> Self {
-        let contents_max = bytes / 2;
+        let (contents_max, responses_max) = (bytes / 2, bytes / 4);
         Self {
-            responses: Cache::builder().weigher(responses_weight).max_capacity(bytes / 4).build(),
+            responses: Cache::builder().weigher(responses_weight).max_capacity(responses_max).build(),
             contents: Cache::builder().weigher(|_, bytes: &Bytes| weight(bytes.len() + ENTRY)).max_capacity(contents_max).build(),
             contents_max,
+            responses_max,
             readings: AtomicU32::new(0),
         }
     }
 
     /// Offers a small content that was read.
     pub(super) fn keep(&self, id: BlobId, bytes: &Bytes) {
-        let is_full = self.contents.weighted_size() >= self.contents_max / 10 * 9;
-        if !is_full || self.readings.fetch_add(1, Relaxed).is_multiple_of(OFFERED) {
+        if self.has_room(&self.contents, self.contents_max) {
             // A copy: `bytes` may be a slice of a larger buffer.
             self.contents.insert(id, Bytes::copy_from_slice(bytes));
         }
+    }
+
+    /// Offers the responses of a key that were read.
+    pub(super) fn keep_responses(&self, key: KeyHash, responses: &Responses) {
+        if self.has_room(&self.responses, self.responses_max) {
+            self.responses.insert(key, Arc::clone(responses));
+        }
+    }
+
+    /// Whether what was read is to be offered to `tier`.
+    fn has_room<K, V>(&self, tier: &Cache<K, V>, max: u64) -> bool
+    where
+        K: std::hash::Hash + Eq + Send + Sync + 'static,
+        V: Clone + Send + Sync + 'static,
+    {
+        tier.weighted_size() < max / 10 * 9 || self.readings.fetch_add(1, Relaxed).is_multiple_of(OFFERED)
     }
 
     pub(super) fn used_bytes(&self) -> u64 {

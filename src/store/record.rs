@@ -55,7 +55,7 @@ thread_local! {
 }
 
 impl Shared {
-    /// The response of a key that has one only, if that lies in a pack whose pages are in the page cache. Both tiers of the memory then have it.
+    /// The response of a key that has one only, if that lies in a pack whose pages are in the page cache. It and its content are offered to memory.
     pub(super) fn recorded_now(&self, key: KeyHash) -> Option<Responses> {
         let slot = {
             let shard = self.table.keys(key);
@@ -74,9 +74,9 @@ impl Shared {
         if !matches!(shard.get(&key), Some(Slots::One(now)) if *now == slot) {
             return None;
         }
-        self.memory.responses.insert(key, Arc::clone(&responses));
+        self.memory.keep_responses(key, &responses);
         drop(shard);
-        loaded.content.into_iter().for_each(|content| self.memory.contents.insert(slot.blob, content));
+        loaded.content.iter().for_each(|content| self.memory.keep(slot.blob, content));
         self.table.touch(slot.blob);
         Some(responses)
     }

@@ -61,7 +61,7 @@ impl Shared {
             for slot in &slots {
                 match self.load(key, *slot)? {
                     Some(Loaded { object, content }) => {
-                        content.into_iter().for_each(|content| self.memory.contents.insert(slot.blob, content));
+                        content.iter().for_each(|content| self.memory.keep(slot.blob, content));
                         objects.push(object);
                     }
                     None if self.table.slots(key).contains(slot) => self.forget_rotten(key, *slot),

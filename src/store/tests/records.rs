@@ -61,7 +61,7 @@ async fn a_hit_whose_pages_are_in_the_page_cache_needs_neither_index_nor_pool() 
     store.shared.memory.contents.invalidate(&slot(&store, "/a").blob);
     let found = store.lookup_now(key("/a").hash()).expect("answered at once");
     assert_eq!(found[0].meta.fields["x-tag"], "kept");
-    assert_eq!(store.small(&found[0]), Some(bytes));
+    assert_eq!(store.small(&found[0]).as_deref(), Some(&bytes[..]));
     store.close().await.unwrap();
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     assert!(fsck(&directory.0, &disk, false).unwrap().is_clean());
