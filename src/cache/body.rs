@@ -29,7 +29,13 @@ pub struct Body {
     failed: Option<Error>,
     /// Where the bytes of the last frame came from.
     source: Source,
+    /// Bytes given since others had their turn.
+    given: usize,
 }
+
+/// What one response may send before the others on its thread have their turn: with 200 clients at once the last one's first byte waits for as
+/// much of each other. A socket takes several MiB at once, which would be half a second.
+const TURN_LEN: usize = 256 << 10;
 
 enum Kind {
     Empty,
@@ -64,7 +70,7 @@ impl Body {
     }
 
     fn new(kind: Kind, source: Source) -> Self {
-        Self { kind, failed: None, source }
+        Self { kind, failed: None, source, given: 0 }
     }
 
     /// Bytes that weir makes itself.
@@ -205,7 +211,16 @@ impl Parts for Body {
         if let Some(error) = this.failed.take() {
             return Poll::Ready(Some(Err(error)));
         }
-        match ready!(this.poll_next(cx, delivery)) {
+        if this.given >= TURN_LEN {
+            this.given = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let Poll::Ready(part) = this.poll_next(cx, delivery) else {
+            this.given = 0;
+            return Poll::Pending;
+        };
+        match part {
             // hyper drops what it has not flushed when a body fails, the response head included, and flushes when a body has to be
             // waited for: a client then sees the head of an answer that was cut, instead of a server that hung up.
             Some(Err(error)) => {
@@ -213,7 +228,11 @@ impl Parts for Body {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
-            part => Poll::Ready(part),
+            Some(Ok(part)) => {
+                this.given += part.len();
+                Poll::Ready(Some(Ok(part)))
+            }
+            None => Poll::Ready(None),
         }
     }
 }
@@ -252,6 +271,15 @@ mod tests {
     use http_body::Body as _;
 
     use super::*;
+
+    #[test]
+    fn a_long_body_lets_others_have_their_turn() {
+        let half = || Stretch::Bytes(vec![b'w'; TURN_LEN / 2].into());
+        let mut body = Body::stretches((0..5).map(|_| half()).collect(), Some(5 * (TURN_LEN / 2) as u64));
+        let mut context = Context::from_waker(Waker::noop());
+        let turns: Vec<bool> = (0..8).map(|_| Pin::new(&mut body).poll_frame(&mut context).is_ready()).collect();
+        assert_eq!(turns, [true, true, false, true, true, false, true, true]);
+    }
 
     #[test]
     fn an_error_lets_what_was_written_before_it_leave_first() {

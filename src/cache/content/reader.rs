@@ -13,7 +13,7 @@ use super::{
 use crate::{
     cache::Error,
     metrics::Source,
-    piece::ByteRange,
+    piece::{ByteRange, PIECE_LEN},
     store::SMALL_MAX,
     sys::residency::is_resident,
     transmit::{Delivery, Part, SEGMENT_MAX, Segment},
@@ -182,7 +182,10 @@ impl Reader {
             }
         }
         self.content.consumed.notify_waiters();
-        self.content.look_ahead(self);
+        // Once in a piece: planning costs more than passing on a few bytes.
+        if (self.at - len) / PIECE_LEN != self.at / PIECE_LEN {
+            self.content.look_ahead(self);
+        }
     }
 
     /// Keeps the fill of the rest going until it is there, or weir stops.

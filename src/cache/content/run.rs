@@ -61,7 +61,7 @@ impl Run {
     }
 }
 
-/// Kept of what is in the blob already, for readers close behind the fill.
-const WINDOW_KEPT: usize = 256 << 10;
+/// Kept of what is in the blob already, for readers close behind the fill: of many that take turns the last is so far behind the first.
+const WINDOW_KEPT: usize = 1 << 20;
 /// The most an unstored run holds for its readers.
 pub(super) const WINDOW_MAX: usize = 2 << 20;
