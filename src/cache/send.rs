@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Response, StatusCode};
+use http::{Method, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use tokio::{sync::oneshot, time::timeout};
 
@@ -253,16 +253,32 @@ pub(super) fn install(
     if end == Some(start) {
         content.ended_at(start);
     } else {
-        let run = content.adopt(start, end);
+        let run = content.adopt(start, first_end(&content, start, end));
         fill::spawn(content.clone(), run, start, Some(Started { fetched, begun, place, end }));
     }
     Found::new(known, content, want.client, CacheStatus::new(How::UriMiss)).owned(own)
+}
+
+/// Where the run that an answer begins ends: with its body, unless that is long and its server gives parts. Then it ends as a portion would that
+/// had been asked for, and more requests bring the rest, over several connections where that helps: what the name did not tell, the answer does.
+fn first_end(content: &Content, start: u64, end: Option<u64>) -> Option<u64> {
+    let gives_parts =
+        || content.fields().get(header::ACCEPT_RANGES).is_some_and(|units| units.as_bytes().eq_ignore_ascii_case(b"bytes"));
+    let segment_len = content.hub.config().segment_len;
+    let is_long = end.is_some_and(|end| end - start >= segment_len.saturating_mul(CUT_SEGMENTS_MIN));
+    if is_long && content.binding.is_some() && content.gain.level() > 1 && gives_parts() {
+        return Some(start + segment_len);
+    }
+    end
 }
 
 /// For `ttl` of Cache-Status: how long a response is fresh for requests that demand nothing.
 pub(super) fn ttl_secs(want: &Wanted, known: &Known, now: SystemTime) -> i64 {
     freshness(&known.facts, &RequestDirectives::default(), policy(want, known), now).ttl_secs()
 }
+
+/// Bodies of so many segments are cut for several requests, 256 MiB: what was on its way when the connection ended, a few MiB at most, is a hundredth.
+const CUT_SEGMENTS_MIN: u64 = 32;
 
 /// Most responses that change under a name are as short as this; longer ones have shown that the server sends.
 const BEGUN_LEN: usize = 32 << 10;

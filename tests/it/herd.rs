@@ -108,6 +108,22 @@ async fn content_without_a_telling_name_is_fetched_once_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_long_answer_says_of_itself_is_enough_for_several_requests() {
+    const RATE: u64 = 16 * MIB;
+    let content = Content::new("long", 40 * MIB);
+    let origin = Origin::start().await;
+    origin.serve("/long", Resource::new(&content).paced(RATE));
+    origin.serve("/whole", Resource::new(&content).without_ranges().paced(RATE));
+    let weir = proxy().upstream("cdn.test", &origin).config("[fill]\nsegment = \"1 MiB\"\n").start().await;
+    for (path, several) in [("/long", true), ("/whole", false)] {
+        let got = weir.download("cdn.test", path, &[], &content).await;
+        assert!(got.is_all_of(&content), "{path}: {got:?}");
+        assert_eq!(origin.requests(path) > 4, several, "{path}");
+    }
+    assert!(origin.sent("/long") <= content.len() * 5 / 4, "{} bytes from the origin", origin.sent("/long"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cold_download_from_an_origin_that_limits_connections_is_no_slower_than_a_direct_one() {
     const RATE: u64 = 6 * MIB;
     let content = Content::new("paced", 36 * MIB);

@@ -21,6 +21,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderMap;
 use tokio::{sync::Notify, time::Instant};
 
 pub(super) use self::reader::{Now, Reader};
@@ -109,6 +110,11 @@ impl Content {
     /// The whole length, once known.
     pub(super) fn len(&self) -> Option<u64> {
         self.lock().len
+    }
+
+    /// The fields of the response it was opened for.
+    pub(super) fn fields(&self) -> &HeaderMap {
+        &self.object.meta.fields
     }
 
     /// Whether all of `range` has arrived: it is in the blob, or on its way there.
