@@ -29,8 +29,8 @@ struct Gathered<T> {
     held: BytesMut,
 }
 
-/// What is gathered at most: four TLS records.
-const HELD_MAX: usize = 64 << 10;
+/// What is gathered at most: what is read from the store at a time, with its head and frames; five TLS records.
+const HELD_MAX: usize = 80 << 10;
 
 /// Runs `connection` over `io`, whose writes gather while it is polled.
 pub(super) fn gathering<T, C>(io: T, connection: impl FnOnce(Corked<T>) -> C) -> Gathering<T, C> {

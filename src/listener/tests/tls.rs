@@ -1,6 +1,6 @@
 use std::{fs, path::PathBuf};
 
-use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, pki_types::ServerName};
+use rustls::{ClientConfig, HandshakeKind, RootCertStore, crypto::aws_lc_rs, pki_types::ServerName};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::*;
@@ -106,6 +106,22 @@ async fn http_2_is_agreed_by_alpn() {
     let request = Request::get("https://a.example/").body(http_body_util::Empty::<Bytes>::new()).unwrap();
     let response = client.send_request(request).await.unwrap();
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "ok");
+}
+
+#[tokio::test]
+async fn a_client_that_comes_back_resumes_its_session() {
+    let mut files = Files::new("resumed");
+    let ground = start_tls(&Certificates::load(&[files.issue("a", &["a.example"])]).unwrap());
+    let client = files.client(&[]);
+    let mut kinds = Vec::new();
+    for _ in 0..2 {
+        let name = ServerName::try_from("a.example").unwrap();
+        let mut io = client.connect(name, ground.connect().await).await.unwrap();
+        // What is read brings the tickets, too.
+        ask(&mut io, "/").await;
+        kinds.push(io.get_ref().1.handshake_kind().unwrap());
+    }
+    assert_eq!(kinds, [HandshakeKind::Full, HandshakeKind::Resumed]);
 }
 
 #[tokio::test]
