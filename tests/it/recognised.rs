@@ -301,3 +301,27 @@ fn timeless_line(mut line: Value) -> String {
     fields["cache_status"] = status.trim_end_matches(|c: char| c.is_ascii_digit()).into();
     line.to_string()
 }
+
+#[tokio::test]
+async fn a_client_that_asks_faster_than_it_reads_gets_every_answer_whole() {
+    const TIMES: usize = 200;
+    let pair = pair().await;
+    let known = head("GET /packed HTTP/1.1", &["Host: cdn.test"]);
+    pair.teach(&known).await;
+    let mut stream = TcpStream::connect(pair.with.doors()).await.unwrap();
+    let (mut read, mut write) = stream.split();
+    let all = known.repeat(TIMES);
+    let asking = async {
+        write.write_all(all.as_bytes()).await.unwrap();
+        write.write_all(LAST.as_bytes()).await.unwrap();
+    };
+    // All is asked for before anything is read: weir has to stop answering, and to go on.
+    within("asking", asking).await;
+    let mut answers = Vec::new();
+    within("the end of the connection", read.read_to_end(&mut answers)).await.unwrap();
+    let body = content("/packed", 1, 60_000).all();
+    let bodies = answers.windows(4).enumerate().filter(|(_, four)| *four == b"\r\n\r\n").map(|(at, _)| &answers[at + 4..]);
+    assert_eq!(bodies.filter(|rest| rest.starts_with(&body)).count(), TIMES);
+    // A head that came in two reads, and what came with its rest, went the whole way.
+    assert!(pair.recognised().await >= TIMES as f64 / 4.0);
+}

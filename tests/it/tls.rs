@@ -130,6 +130,21 @@ async fn content_is_served_over_tls_under_our_own_name() {
 }
 
 #[tokio::test]
+async fn recognised_requests_are_answered_over_tls_like_any_other() {
+    let scene = Scene::new("").await;
+    let content = Content::new("small", 40_000);
+    scene.origin.serve("/small", Resource::new(&content));
+    let tls = handshake(&scene.ours.connector(&["http/1.1"]), scene.weir.tls(), "weir.branch").await.unwrap();
+    let mut client = Client::over(tls);
+    for _ in 0..10 {
+        let got = client.download("/small", &[("Host", "cdn.test")], &content).await;
+        assert!(got.is_all_of(&content), "{got:?}");
+        scene.weir.settled().await;
+    }
+    assert!(scene.weir.metric("weir_requests_recognised_total", &[]).await >= 6.0);
+}
+
+#[tokio::test]
 async fn http2_serves_many_ranges_at_once_on_one_connection() {
     let scene = Scene::new("").await;
     let tls = handshake(&scene.ours.connector(&["h2"]), scene.weir.tls(), "weir.branch").await.unwrap();

@@ -38,7 +38,7 @@ use crate::{
 
 /// The answers that are ready to be given again. Bounded in bytes; what was not asked for lately goes first.
 pub struct Recognised {
-    table: Table,
+    table: Table<Prepared>,
     /// Counts the rules: an answer that was prepared under older ones is none any more.
     rules: AtomicU64,
     log: AccessLog,
@@ -118,7 +118,8 @@ impl Recognised {
 
     /// Answers `head` like that from now on.
     pub fn remember(&self, scope: &Scope, head: Box<[u8]>, prepared: Prepared) {
-        self.table.insert(scope, head, prepared);
+        let bytes = prepared.memory_bytes();
+        self.table.insert(scope, head, prepared, bytes);
     }
 
     /// Other rules are in force. To be called when no request can be judged by the old ones any more.

@@ -194,3 +194,56 @@ fn decimal(mut number: u64, out: &mut Vec<u8>) {
     digits[start] += number as u8;
     out.extend_from_slice(&digits[start..]);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(age: u64, ttl_secs: i64) -> Current {
+        Current { age: Duration::from_secs(age), ttl_secs }
+    }
+
+    fn fields(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut fields = HeaderMap::new();
+        for (name, value) in lines {
+            fields.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        fields
+    }
+
+    fn written(head: &Head, current: Current) -> String {
+        let mut out = Vec::new();
+        head.write(current, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn only_the_moment_changes_in_a_prepared_head() {
+        let lines =
+            [("etag", "\"5\""), ("age", "5"), ("cache-status", "parent; hit; ttl=9"), ("cache-status", "weir; hit; ttl=9")];
+        let head = Head::of(StatusCode::PARTIAL_CONTENT, &fields(&lines), at(5, 9)).unwrap();
+        let expected = |age, ttl| {
+            format!(
+                "HTTP/1.1 206 Partial Content\r\nEtag: \"5\"\r\nAge: {age}\r\n\
+                 Cache-Status: parent; hit; ttl=9\r\nCache-Status: weir; hit; ttl={ttl}\r\n\r\n"
+            )
+        };
+        for (age, ttl) in [(5, 9), (0, 14), (14, 0), (1_234_567_890, 999_999_999_999_999)] {
+            assert_eq!(written(&head, at(age, ttl)), expected(age, ttl.to_string()));
+        }
+        assert_eq!(head.cache_status(120).unwrap(), "weir; hit; ttl=120");
+    }
+
+    #[test]
+    fn a_head_that_does_not_show_its_moment_is_not_prepared() {
+        for lines in [
+            &[("age", "5")][..],
+            &[("cache-status", "weir; hit; ttl=9")],
+            &[("age", "6"), ("cache-status", "weir; hit; ttl=9")],
+            &[("age", "5"), ("age", "5"), ("cache-status", "weir; hit; ttl=9")],
+            &[("age", "5"), ("cache-status", "weir; hit; ttl=9; stored")],
+        ] {
+            assert!(Head::of(StatusCode::OK, &fields(lines), at(5, 9)).is_none(), "{lines:?}");
+        }
+    }
+}
