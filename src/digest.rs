@@ -42,6 +42,11 @@ impl Digest {
         }
     }
 
+    /// Whether no content can have both: they are of one kind, and differ.
+    pub fn contradicts(&self, other: &Self) -> bool {
+        self.bytes().len() == other.bytes().len() && self != other
+    }
+
     /// A hasher of this digest's kind.
     pub fn hasher(&self) -> Hasher {
         match self {

@@ -9,6 +9,7 @@ pub mod admin;
 pub mod listener;
 
 pub mod cache;
+pub mod catalog;
 pub mod census;
 pub mod classify;
 pub mod proxy;

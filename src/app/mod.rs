@@ -26,12 +26,13 @@ pub use self::{error::Error, run::serve};
 use crate::{
     admin::{self, Admin, Listening, Readiness},
     cache::Cache,
+    catalog::{self, Catalog},
     census::Census,
     classify::Policy,
     config::{Config, Sources},
     listener::{self, Certificates, Drained, Listeners, Running},
     metrics::Metrics,
-    proxy::{Proxy, log::AccessLog},
+    proxy::{Learners, Means, Proxy, log::AccessLog},
     store::{self, Disk, RealDisk, Store},
     sys,
     upstream::{self, Upstreams},
@@ -56,6 +57,7 @@ struct Parts {
     upstreams: Upstreams,
     cache: Cache,
     census: Arc<Census>,
+    catalog: Arc<Catalog>,
     proxy: Arc<Proxy>,
     certificates: Arc<Certificates>,
     policy: Arc<ArcSwap<Policy>>,
@@ -98,17 +100,18 @@ impl App {
         let own = own(&listeners, &admin_addresses);
         let policy = Arc::new(ArcSwap::from_pointee(reload::policy(&config, &certificates, &own, &node)));
         let upstreams = upstream::new(reload::upstreams(&config, &own, &policy), metrics.upstream.clone())?;
-        let cache = Cache::new(config.cache.clone(), store.clone(), upstreams.clone(), metrics.cache.clone());
-        let proxy = Arc::new(Proxy::new(
-            config.proxy.clone(),
-            policy.clone(),
-            cache.clone(),
-            upstreams.clone(),
-            log.clone(),
-            metrics.proxy.clone(),
-            node.clone(),
-        ));
+        let catalog = Arc::new(Catalog::open(of_updates(&config.store.directory), metrics.catalog.clone()));
+        let cache = Cache::new(config.cache.clone(), store.clone(), upstreams.clone(), catalog.clone(), metrics.cache.clone());
         let census = Arc::new(Census::new(config.census.clone(), metrics.census.clone()));
+        let learners = Learners { catalog: catalog.clone(), census: census.clone(), metrics: metrics.catalog.clone() };
+        let means = Means {
+            cache: cache.clone(),
+            upstreams: upstreams.clone(),
+            log: log.clone(),
+            metrics: metrics.proxy.clone(),
+            learners,
+        };
+        let proxy = Arc::new(Proxy::new(config.proxy.clone(), policy.clone(), means, node.clone()));
         let started = SystemTime::now();
         let since_epoch = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         metrics.process.start_time_seconds.set(since_epoch.as_secs());
@@ -122,6 +125,7 @@ impl App {
             upstreams,
             cache,
             census,
+            catalog,
             proxy: proxy.clone(),
             certificates,
             policy,
@@ -155,6 +159,10 @@ impl App {
         let drained = self.running.shutdown(cut).await;
         self.parts.cache.stop();
         self.parts.upstreams.close();
+        let catalog = self.parts.catalog.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || catalog.keep()).await {
+            tracing::error!(%error, "keeping what is known of updates");
+        }
         if let Err(error) = self.parts.store.close().await {
             tracing::error!(%error, "closing the store");
         }
@@ -174,6 +182,11 @@ impl App {
             tracing::info!("{remark}");
         }
     }
+}
+
+/// The bound is that of a catalogue with Windows itself in it, several times over; 100,000 entries take about 50 MB.
+fn of_updates(directory: &Path) -> catalog::Config {
+    catalog::Config { entries_max: 100_000, path: Some(directory.join("catalog.jsonl")) }
 }
 
 fn make(directory: &Path) -> Result<(), Error> {

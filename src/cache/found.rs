@@ -72,7 +72,13 @@ impl Found {
         Self::of_blob(hub, known, blob, want, status)
     }
 
-    fn of_blob(hub: &Arc<Hub>, known: Arc<Known>, blob: Arc<Blob>, want: &Arc<Wanted>, status: CacheStatus) -> Option<Self> {
+    pub(super) fn of_blob(
+        hub: &Arc<Hub>,
+        known: Arc<Known>,
+        blob: Arc<Blob>,
+        want: &Arc<Wanted>,
+        status: CacheStatus,
+    ) -> Option<Self> {
         let complete = blob.is_complete();
         let content = Content::new(hub.clone(), blob, &known.object, want);
         if complete {

@@ -218,7 +218,8 @@ fn variant(want: &Wanted, response: &HeaderMap) -> KeyHash {
 /// The policy for a stored response: another one once its content matched the digest that was declared for it.
 pub(super) fn policy<'a>(want: &'a Wanted, known: &Known) -> &'a Policy {
     match known.object.meta.trust {
-        Trust::Verified(digest) if want.declared == Some(digest) => &want.verified_policy,
+        // Metadata may declare another kind of digest than the name does, or one for a name that has none.
+        Trust::Verified(digest) if want.declared.is_none_or(|declared| !declared.contradicts(&digest)) => &want.verified_policy,
         _ => &want.policy,
     }
 }

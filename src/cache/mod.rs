@@ -21,6 +21,7 @@ mod plan;
 mod send;
 mod standing;
 pub mod status;
+mod twin;
 mod update;
 mod verify;
 
@@ -47,6 +48,7 @@ pub use self::{
     status::{CacheStatus, How},
 };
 use crate::{
+    catalog::Catalog,
     digest::Digest,
     key::CacheKey,
     metrics,
@@ -190,6 +192,8 @@ pub struct Cache(Arc<Hub>);
 pub(crate) struct Hub {
     pub(self) store: Store,
     pub(self) upstreams: Upstreams,
+    /// Declares digests that names do not.
+    pub(self) catalog: Arc<Catalog>,
     pub(self) metrics: metrics::Cache,
     config: ArcSwap<Config>,
     flights: Arc<Flights>,
@@ -204,13 +208,14 @@ pub(crate) struct Hub {
 }
 
 impl Cache {
-    pub fn new(config: Config, store: Store, upstreams: Upstreams, metrics: metrics::Cache) -> Self {
+    pub fn new(config: Config, store: Store, upstreams: Upstreams, catalog: Arc<Catalog>, metrics: metrics::Cache) -> Self {
         let bounds = Bounds::new(config.fills_max, config.fills_per_client_max, config.fill_wait);
         let gains = Gains::new(config.parallel_max);
         let known = KnownCache::new(store.derived_memory());
         Self(Arc::new(Hub {
             store,
             upstreams,
+            catalog,
             metrics,
             config: ArcSwap::from_pointee(config),
             flights: Arc::default(),

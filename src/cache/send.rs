@@ -20,6 +20,7 @@ use super::{
     flight::{Landed, Leader},
     get::policy,
     judge::{self, Arrived, AskedRange, Judgement, Storable, Why},
+    twin::Twin,
     update::{self, Times},
 };
 use crate::{
@@ -135,8 +136,13 @@ async fn ask_upstream(
         }
     })?);
     let config = hub.config();
-    let mut range = ask::range(want, config.segment_len, hub.store.takes_content());
     let is_barred = hub.mismatches.bars(want.key.hash());
+    let declared = hub.catalog.digest(want.key.text(), want.declared);
+    let twin = if stored.is_none() && !is_barred { Twin::find(hub, want, declared).await } else { None };
+    let mut range = match twin {
+        Some(_) => AskedRange::Own(Twin::PROBE),
+        None => ask::range(want, config.segment_len, hub.store.takes_content()),
+    };
     loop {
         let first = ask::first(want, stored.map(|stored| &*stored.known), range);
         let request_time = SystemTime::now();
@@ -186,6 +192,12 @@ async fn ask_upstream(
                 continue;
             }
             Judgement::Store(_) if is_barred => relay(response, Why::Mismatch),
+            Judgement::Store(mut storable) if twin.as_ref().is_some_and(|twin| twin.is_of(&storable)) => {
+                storable.meta.invalidated = asked.is_outdated();
+                let status = CacheStatus { fwd_status: Some(code), stored: true, ..CacheStatus::new(how) };
+                let found = twin.as_ref().and_then(|twin| twin.install(hub, want, *storable, status));
+                found.map(Outcome::Found).ok_or(Error::Unresumable)
+            }
             Judgement::Store(mut storable) => match room(hub, want, &storable).await {
                 Some(blob) => {
                     let mut response = response;
@@ -193,6 +205,7 @@ async fn ask_upstream(
                     let begun = if stored.is_some() { begin(response.body_mut()).await? } else { VecDeque::new() };
                     let fetched = Fetched { response, source, upstream, moved };
                     storable.meta.invalidated = asked.is_outdated();
+                    storable.meta.declared = declared;
                     let mut found = install(hub, want, *storable, blob, fetched, begun, place);
                     let ttl = Some(ttl_secs(want, found.known(), times.response));
                     found.status = CacheStatus { fwd_status: Some(code), stored: true, ttl, ..CacheStatus::new(how) };

@@ -35,11 +35,15 @@ fn fact<'a>(value: &'a Value, text: &impl Fn(&str) -> Option<&'a str>) -> Option
     }
     if let Some(name) = text("file") {
         let size = value.get("size").and_then(Value::as_u64);
-        return Some(Fact::File { number, file: File { name: name.into(), size, sha1: digest("sha1"), sha256: digest("sha256") } });
+        return Some(Fact::File {
+            number,
+            file: File { name: name.into(), size, sha1: digest("sha1"), sha256: digest("sha256") },
+        });
     }
     let revision = value.get("revision").and_then(Value::as_u64).and_then(|revision| revision.try_into().ok());
     let identity = text("update").and_then(|id| id.parse().ok()).zip(revision).map(|(id, revision)| Identity { id, revision });
-    let update = Update { identity, title: text("title").map(Into::into), article: text("article").map(Into::into), ..Update::default() };
+    let update =
+        Update { identity, title: text("title").map(Into::into), article: text("article").map(Into::into), ..Update::default() };
     Some(Fact::Update { number: Some(number?), update })
 }
 

@@ -213,11 +213,15 @@ impl Entry {
 }
 
 fn claim<T: Agrees>(claims: &mut Claims<T>, upstream: &str, says: T) {
-    match claims.iter_mut().find(|(name, _)| **name == *upstream) {
-        Some((_, Claim::Says(old))) if old.agrees(&says) => {}
-        Some((_, claim)) => *claim = Claim::Contradicts,
-        None if claims.len() < CLAIMS_MAX => claims.push((upstream.into(), Claim::Says(says))),
-        None => {}
+    let Some((_, claim)) = claims.iter_mut().find(|(name, _)| **name == *upstream) else {
+        if claims.len() < CLAIMS_MAX {
+            claims.push((upstream.into(), Claim::Says(says)));
+        }
+        return;
+    };
+    let is_said_again = matches!(claim, Claim::Says(old) if old.agrees(&says));
+    if !is_said_again {
+        *claim = Claim::Contradicts;
     }
 }
 

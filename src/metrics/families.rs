@@ -126,6 +126,9 @@ families! {
         revalidations: By<StatusClass, Counter> = "weir_revalidations_total",
             "Conditional requests to upstreams, by status class of the answer.",
             "Nearly all are 2xx: stored content changes all the time or validators are not honoured.";
+        reused: Counter = "weir_content_reused_total",
+            "Contents that were not fetched because equal ones were here under another name, by their digest.",
+            "Never; each is a download saved.";
         digests_verified: Counter = "weir_digests_verified_total",
             "Contents that matched their declared digest.",
             "It stands still while content with digests is filled.";
@@ -271,6 +274,22 @@ families! {
         ignored: Counter = "weir_census_ignored_total",
             "Calls of computers that were not listed because too many came from their address.",
             "It rises at all, and the address is no gateway: somebody makes computers up.";
+    }
+
+    /// Handles for `catalog`, and for reading what passes.
+    Catalog {
+        files: Gauge = "weir_catalog_files",
+            "Files of updates that metadata described.",
+            "It stays 0 behind the wsus door: replies pass in a form that weir cannot read.";
+        updates: Gauge = "weir_catalog_updates",
+            "Updates that metadata described.",
+            "It stays 0 behind the wsus door: replies pass in a form that weir cannot read.";
+        read: Counter = "weir_metadata_read_total",
+            "Calls and replies of update services that were read to their end as they passed.",
+            "It stands still while computers look for updates.";
+        unread: Words = "weir_metadata_unread_total",
+            "Calls, replies and parts of them that passed unread, by reason.",
+            "reason=\"lagging\" rises: weir has too little processor time. xml, xpress or fragment: the server speaks in a way that weir does not know.";
     }
 
     /// Handles for `app`: the process.

@@ -12,7 +12,7 @@ mod shards;
 #[cfg(test)]
 mod tests;
 
-pub use families::{Cache, Census, FAMILIES, Family, Kind, Listener, Peer, Process, Proxy, Store};
+pub use families::{Cache, Catalog, Census, FAMILIES, Family, Kind, Listener, Peer, Process, Proxy, Store};
 pub use handles::{By, Counter, Gauge, Held, Op, Outcome, Reason, Seconds, Word, Words};
 pub use keys::{Key, Label};
 pub use labels::{Class, Door, Purpose, Queue, ReloadOutcome, Source, StatusClass, Verdict};
@@ -33,6 +33,7 @@ pub struct Metrics {
     pub upstream: Upstream,
     pub cache: Cache,
     pub census: Census,
+    pub catalog: Catalog,
     pub proxy: Proxy,
     pub listener: Listener,
     pub process: Process,
@@ -58,6 +59,7 @@ impl Metrics {
             upstream: Upstream { registry: registry.clone(), peers: Arc::default() },
             cache: Cache::register(&registry, &[]),
             census: Census::register(&registry, &[]),
+            catalog: Catalog::register(&registry, &[]),
             proxy: Proxy::register(&registry, &[]),
             listener: Listener::register(&registry, &[]),
             process: Process::register(&registry, &[]),

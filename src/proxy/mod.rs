@@ -10,6 +10,7 @@ mod content;
 mod error;
 pub mod interim;
 pub mod log;
+mod observe;
 mod pass;
 mod post;
 pub mod recognised;
@@ -33,11 +34,12 @@ use self::{
     call::Calls,
     connection::{Connection, RequestBody, Service},
     log::{AccessLog, Record},
+    observe::Observer,
     recognised::Recognised,
     respond::Answered,
     unserved::Unserved,
 };
-pub use self::{call::Unread, error::Error, recorded::Recorded};
+pub use self::{call::Unread, error::Error, observe::Learners, recorded::Recorded};
 use crate::{
     cache::Cache,
     classify::{Asked, Class, Policy, Refusal, SniVerdict, Tunnel},
@@ -67,6 +69,15 @@ impl Default for Config {
     }
 }
 
+/// What a proxy works with.
+pub struct Means {
+    pub cache: Cache,
+    pub upstreams: Upstreams,
+    pub log: AccessLog,
+    pub metrics: metrics::Proxy,
+    pub learners: Learners,
+}
+
 /// Answers requests: the service behind all listeners.
 pub struct Proxy {
     config: ArcSwap<Config>,
@@ -77,24 +88,19 @@ pub struct Proxy {
     recognised: Arc<Recognised>,
     metrics: metrics::Proxy,
     calls: Calls,
+    observer: Arc<Observer>,
     /// This weir's name in `Via` (RFC 9110 §7.6.3) and `CDN-Loop` (RFC 8586).
     node: Arc<str>,
 }
 
 impl Proxy {
     /// `policy` is shared with whoever else asks the rules in force.
-    pub fn new(
-        config: Config,
-        policy: Arc<ArcSwap<Policy>>,
-        cache: Cache,
-        upstreams: Upstreams,
-        log: AccessLog,
-        metrics: metrics::Proxy,
-        node: Arc<str>,
-    ) -> Self {
+    pub fn new(config: Config, policy: Arc<ArcSwap<Policy>>, means: Means, node: Arc<str>) -> Self {
+        let Means { cache, upstreams, log, metrics, learners } = means;
         let config = ArcSwap::from_pointee(config);
+        let observer = Observer::start(learners, Arc::clone(&policy));
         let recognised = Arc::new(Recognised::new(log.clone(), metrics.recognised.clone()));
-        Self { config, policy, cache, upstreams, log, recognised, metrics, calls: Calls::new(), node }
+        Self { config, policy, cache, upstreams, log, recognised, metrics, calls: Calls::new(), observer, node }
     }
 
     /// Takes new rules for the requests that come from now on.

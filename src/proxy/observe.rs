@@ -40,13 +40,26 @@ pub(super) struct Observer {
 pub struct Learners {
     pub catalog: Arc<Catalog>,
     pub census: Arc<Census>,
+    pub metrics: metrics::Catalog,
 }
 
 enum Note {
-    Request { client: IpAddr, at: SystemTime, coding: Coding, content: Bytes },
+    Request {
+        client: IpAddr,
+        at: SystemTime,
+        coding: Coding,
+        content: Bytes,
+    },
     /// The next bytes of a reply that `upstream` gives.
-    Reply { id: u64, upstream: Arc<str>, coding: Coding, bytes: Bytes },
-    End { id: u64 },
+    Reply {
+        id: u64,
+        upstream: Arc<str>,
+        coding: Coding,
+        bytes: Bytes,
+    },
+    End {
+        id: u64,
+    },
 }
 
 /// Sees the bytes of one reply as they pass.
@@ -61,10 +74,11 @@ pub(super) struct Tap {
 
 impl Observer {
     /// Starts the thread.
-    pub(super) fn start(learners: Learners, policy: Arc<ArcSwap<Policy>>, metrics: metrics::Catalog) -> Arc<Self> {
+    pub(super) fn start(learners: Learners, policy: Arc<ArcSwap<Policy>>) -> Arc<Self> {
+        let metrics = learners.metrics.clone();
         let (notes, heard) = sync_channel(NOTES_MAX);
         let waiting = Arc::<AtomicUsize>::default();
-        let reader = Reader { learners, policy, metrics: metrics.clone(), waiting: Arc::clone(&waiting), replies: BTreeMap::new() };
+        let reader = Reader { learners, policy, waiting: Arc::clone(&waiting), replies: BTreeMap::new() };
         let started = thread::Builder::new().name("observer".into()).spawn(move || reader.run(&heard));
         if let Err(error) = started {
             // Every note fails from now on, and is counted.
@@ -117,7 +131,6 @@ impl Drop for Tap {
 struct Reader {
     learners: Learners,
     policy: Arc<ArcSwap<Policy>>,
-    metrics: metrics::Catalog,
     waiting: Arc<AtomicUsize>,
     /// Those that have begun. `None`: what follows cannot be read.
     replies: BTreeMap<u64, Option<Reply>>,
@@ -164,7 +177,7 @@ impl Reader {
         if !self.replies.contains_key(&id) && self.replies.len() >= REPLIES_MAX {
             // The oldest is one whose end did not reach us.
             self.replies.pop_first();
-            self.metrics.unread.inc("lagging");
+            self.learners.metrics.unread.inc("lagging");
         }
         let entry = self.replies.entry(id).or_insert_with(|| Some(Reply::new(coding)));
         let Some(reply) = entry else { return };
@@ -182,15 +195,15 @@ impl Reader {
     fn end(&mut self, id: u64) {
         let Some(Some(reply)) = self.replies.remove(&id) else { return };
         for _ in 0..reply.unread_fragments() {
-            self.metrics.unread.inc("fragment");
+            self.learners.metrics.unread.inc("fragment");
         }
         self.count(reply.finish());
     }
 
     fn count(&self, read: Result<(), Unreadable>) {
         match read {
-            Ok(()) => self.metrics.read.inc(),
-            Err(why) => self.metrics.unread.inc(why.as_str()),
+            Ok(()) => self.learners.metrics.read.inc(),
+            Err(why) => self.learners.metrics.unread.inc(why.as_str()),
         }
     }
 }

@@ -2,12 +2,13 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use http::{HeaderValue, Method, Request, Response, Uri, Version, header, request::Parts, uri::Authority};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request::Parts, uri::Authority};
 
 use super::{
     Error, Proxy,
     call::Held,
     connection::{Connection, RequestBody},
+    observe::Tap,
     respond::{self, Answered},
     target,
 };
@@ -21,6 +22,7 @@ use crate::{
         invalidation,
     },
     upstream,
+    wsus::Coding,
 };
 
 impl Proxy {
@@ -42,6 +44,7 @@ impl Proxy {
         request.extensions_mut().insert(interim);
         let sent = SystemTime::now();
         let mut bound = connection.take_bound();
+        let observed = pass.call.filter(|call| call.is_answered_with_metadata()).and(pass.upstream.clone());
         let response = self.upstreams.relay(&target(pass.origin, pass.upstream), request, &mut bound).await;
         connection.keep_bound(bound);
         let response = response?;
@@ -58,7 +61,15 @@ impl Proxy {
             PassReason::Body | PassReason::Service | PassReason::Policy => How::Bypass,
         };
         let status = CacheStatus { fwd_status: Some(response.status()), ..CacheStatus::new(how) };
-        Ok(respond::relayed(response, status))
+        let tap = observed.and_then(|upstream| self.tap(upstream, &response));
+        Ok(Answered { tap, ..respond::relayed(response, status) })
+    }
+
+    /// Metadata is looked at while it passes, if it is in a coding that is known.
+    fn tap(&self, upstream: Arc<str>, response: &Response<upstream::Body>) -> Option<Tap> {
+        let coding = response.headers().get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes);
+        let coding = Coding::of(coding).filter(|_| response.status() == StatusCode::OK)?;
+        Some(self.observer.tap(upstream, coding))
     }
 
     /// A call of an update service is read and judged first; everything else streams. What is returned beside it is to be kept until it is sent.
@@ -70,7 +81,11 @@ impl Proxy {
     ) -> Result<(Request<RequestBody>, Option<Held>), Error> {
         let Some(call) = &pass.call else { return Ok((request, None)) };
         let per_second = self.config.load().calls_per_client;
-        let (request, held) = self.calls.judge(connection.peer.ip(), request, call, per_second).await?;
+        let client = connection.peer.ip();
+        let (request, content, held) = self.calls.judge(client, request, call, per_second).await?;
+        if call.tells_of_clients() {
+            self.observer.called(client, SystemTime::now(), call.coding, &content);
+        }
         Ok((request, Some(held)))
     }
 

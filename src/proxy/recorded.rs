@@ -9,7 +9,10 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 
-use super::log::{AccessLog, End, Record};
+use super::{
+    log::{AccessLog, End, Record},
+    observe::Tap,
+};
 use crate::{
     cache::{self, Body},
     metrics::{Held, Source},
@@ -71,11 +74,13 @@ pub struct Recorded {
     body: Body,
     /// None where a tunnel has taken it over.
     event: Option<Event>,
+    /// Where metadata passes. Ends when this is dropped.
+    tap: Option<Tap>,
 }
 
 impl Recorded {
-    pub(super) fn new(body: Body, event: Option<Event>) -> Self {
-        Self { body, event }
+    pub(super) fn new(body: Body, event: Option<Event>, tap: Option<Tap>) -> Self {
+        Self { body, event, tap }
     }
 
     fn end(&mut self, end: End, reason: Option<&'static str>) {
@@ -93,6 +98,11 @@ impl Parts for Recorded {
             Poll::Ready(Some(Ok(part))) => {
                 if let Some(event) = this.event.as_mut().filter(|_| !part.is_empty()) {
                     event.sent(this.body.source(), part.len() as u64);
+                }
+                if let (Some(tap), Part::Frame(frame)) = (&mut this.tap, part)
+                    && let Some(bytes) = frame.data_ref()
+                {
+                    tap.see(bytes);
                 }
             }
             Poll::Ready(Some(Err(error))) => {

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::{
     log::{AccessLog, Record},
+    observe::Tap,
     recognised::Learning,
     recorded::{Event, Recorded},
 };
@@ -35,6 +36,8 @@ pub(super) struct Answered {
     pub received: Version,
     /// It is the last on its connection.
     pub closes: bool,
+    /// Sees the bytes of the body as they pass.
+    pub tap: Option<Tap>,
     /// Who writes the record when the connection has become a tunnel.
     pub tunnel: Option<oneshot::Sender<Event>>,
     /// What it rests on, if it is to be prepared for requests with the same head.
@@ -50,6 +53,7 @@ impl Answered {
             detail: None,
             received: Version::HTTP_11,
             closes: false,
+            tap: None,
             tunnel: None,
             standing: None,
         }
@@ -207,7 +211,7 @@ pub(super) fn finish(
     running: Held,
     learning: &Learning,
 ) -> Response<Recorded> {
-    let Answered { mut response, status, reason, detail, received, closes, tunnel, standing } = answered;
+    let Answered { mut response, status, reason, detail, received, closes, tap, tunnel, standing } = answered;
     // RFC 9110 §9.3.6: a successful CONNECT has no fields about content.
     let field = tunnel.is_none().then(|| cache_status(&status)).flatten();
     // Who was refused a tunnel may have begun to speak into it.
@@ -251,7 +255,7 @@ pub(super) fn finish(
         }
         None => Some(event),
     };
-    response.map(|body| Recorded::new(body, event))
+    response.map(|body| Recorded::new(body, event, tap))
 }
 
 fn cache_status(status: &CacheStatus) -> Option<HeaderValue> {

@@ -64,14 +64,14 @@ impl Calls {
         Self { rates: Rates::default(), memory: Arc::new(Semaphore::new(HELD_MAX)) }
     }
 
-    /// Reads the content of a call and holds it against what agents send. `per_second`: what one client may call; 0 for any number.
+    /// Reads the content of a call and holds it against what agents send; it is returned beside the request that has it. `per_second`: what one client may call; 0 for any number.
     pub(super) async fn judge(
         &self,
         client: IpAddr,
         request: Request<RequestBody>,
         call: &Call,
         per_second: usize,
-    ) -> Result<(Request<RequestBody>, Held), Error> {
+    ) -> Result<(Request<RequestBody>, Bytes, Held), Error> {
         if !self.rates.take(client, Instant::now(), per_second) {
             return Err(Unread::Rate.into());
         }
@@ -79,7 +79,7 @@ impl Calls {
         let reading = timeout(READ_TIMEOUT, self.read(body, call));
         let (content, held) = reading.await.map_err(|_| Unread::Slow(READ_TIMEOUT))??;
         call.check(&content).map_err(Refusal::Call)?;
-        Ok((Request::from_parts(parts, RequestBody::whole(content)), held))
+        Ok((Request::from_parts(parts, RequestBody::whole(content.clone())), content, held))
     }
 
     async fn read(&self, mut body: RequestBody, call: &Call) -> Result<(Bytes, Held), Error> {

@@ -15,7 +15,7 @@ use http::{
 use crate::wsus::{
     Coding, Opened,
     services::{self, Operation, Service},
-    xml,
+    xml::{self, Namespace},
 };
 
 /// A call whose head is acceptable; what it may say depends on it.
@@ -111,6 +111,21 @@ impl Call {
         let coding = codings.next().map(|value| value.as_bytes());
         let coding = Coding::of(coding).filter(|_| codings.next().is_none()).ok_or(Refused::Coding)?;
         Ok(Self { service, operation, coding })
+    }
+
+    /// What is answered says something of updates and files.
+    pub fn is_answered_with_metadata(&self) -> bool {
+        let names = ["SyncUpdates", "GetExtendedUpdateInfo", "GetExtendedUpdateInfo2", "GetFileLocations"];
+        self.service.namespace == Namespace::Client && names.contains(&self.operation.name)
+    }
+
+    /// It says something of a computer.
+    pub fn tells_of_clients(&self) -> bool {
+        match self.service.namespace {
+            Namespace::Client => self.operation.name == "RegisterComputer",
+            Namespace::SimpleAuth => true,
+            _ => self.operation.name == "ReportEventBatch",
+        }
     }
 
     /// That it is longer than it may be.

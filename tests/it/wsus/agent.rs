@@ -52,6 +52,15 @@ pub(super) async fn update(address: SocketAddr, seed: u64, xpress: bool) -> Dial
     agent.dialogue
 }
 
+/// The same up to the metadata, and nothing is fetched.
+pub(super) async fn look(address: SocketAddr) {
+    let connection = Client::connect(address).await;
+    let mut agent = Agent { address, connection, name: "pc".into(), xpress: true, dialogue: Dialogue::default() };
+    agent.sign_in().await;
+    let updates = agent.scan().await;
+    agent.metadata(&updates).await;
+}
+
 impl Agent {
     async fn sign_in(&mut self) {
         self.client("GetConfig", "<protocolVersion>2.90</protocolVersion>").await;
@@ -115,7 +124,7 @@ impl Agent {
             let nth = digests.iter().position(|digest| *digest == sha1).unwrap();
             Wanted { path, sha1, size: sizes[nth].parse().unwrap() }
         };
-        located.map(wanted).collect()
+        located.filter(|(_, url)| url.contains("/Content/")).map(wanted).collect()
     }
 
     /// Every range once, over four connections at a time, and the whole against its digest.

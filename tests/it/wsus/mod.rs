@@ -2,6 +2,7 @@
 
 mod agent;
 mod hostile;
+mod learnt;
 mod server;
 
 use std::collections::BTreeSet;

@@ -33,13 +33,15 @@ pub(super) struct File {
     pub(super) content: Content,
     pub(super) sha1: String,
     sha256: String,
+    /// URLs at which it is said to be, too.
+    pub(super) also_at: Vec<String>,
 }
 
 impl File {
     fn new(name: &str, len: u64) -> Self {
         let content = Content::new(name, len);
         let of = |algorithm| BASE64.encode(digest(algorithm, &content.all()));
-        Self { name: name.to_owned(), sha1: of(&SHA1_FOR_LEGACY_USE_ONLY), sha256: of(&SHA256), content }
+        Self { name: name.to_owned(), sha1: of(&SHA1_FOR_LEGACY_USE_ONLY), sha256: of(&SHA256), also_at: Vec::new(), content }
     }
 
     pub(super) fn path(&self) -> String {
@@ -50,7 +52,16 @@ impl File {
 impl Wsus {
     /// With files of these lengths.
     pub(super) async fn start(lens: &[u64]) -> Self {
-        let files: Vec<File> = lens.iter().enumerate().map(|(nth, len)| File::new(&format!("update-{nth}.cab"), *len)).collect();
+        Self::start_with(lens, &[]).await
+    }
+
+    /// The same, and the first file is said to be at further URLs.
+    pub(super) async fn start_with(lens: &[u64], also_at: &[&str]) -> Self {
+        let mut files: Vec<File> =
+            lens.iter().enumerate().map(|(nth, len)| File::new(&format!("update-{nth}.cab"), *len)).collect();
+        if let Some(file) = files.first_mut() {
+            file.also_at = also_at.iter().map(|url| (*url).to_owned()).collect();
+        }
         let origin = Origin::start().await;
         for file in &files {
             let resource = Resource::new(&file.content).without("Cache-Control").with("Date", DATE);
@@ -170,10 +181,12 @@ fn updates(body: &str, files: &[File]) -> String {
 
 fn extended(host: &str, files: &[File]) -> String {
     let fragments: String = files.iter().enumerate().map(|(nth, file)| fragments(nth, file)).collect();
-    let location = |file: &File| {
-        format!("<FileLocation><FileDigest>{}</FileDigest><Url>http://{host}{}</Url></FileLocation>", file.sha1, file.path())
+    let location = |file: &File, url: &str| {
+        format!("<FileLocation><FileDigest>{}</FileDigest><Url>{}</Url></FileLocation>", file.sha1, escaped(url))
     };
-    let locations: String = files.iter().map(location).collect();
+    let own = files.iter().map(|file| location(file, &format!("http://{host}{}", file.path())));
+    let further = files.iter().flat_map(|file| file.also_at.iter().map(|url| location(file, url)));
+    let locations: String = own.chain(further).collect();
     format!("<Updates>{fragments}</Updates><FileLocations>{locations}</FileLocations>")
 }
 

@@ -1,0 +1,152 @@
+//! What weir learns from what passes, and what it does with it.
+
+use super::{
+    agent::{self, envelope},
+    server::{CLIENT, CLIENT_PATH, HOST, Wsus},
+};
+use crate::support::{Answer, Content, KIB, MIB, Origin, Proxy, Resource, Step, eventually, proxy};
+
+const CLASSIC: &str = "/d/msdownload/update/software/defu/2026/10/update-0.cab";
+const STREAMED: &str = "/filestreamingservice/files/7bc846e0-af9c-49be-a03d-bb04428c9bb5";
+const SIGNATURE: &str = "P1=1893456000&P2=402&P3=2&P4=c2VjcmV0";
+
+async fn reaches(weir: &Proxy, metric: &str, value: f64) {
+    eventually(metric, || async { (weir.metric(metric, &[]).await >= value).then_some(()) }).await;
+}
+
+/// A WSUS whose one file is said to be at two places of Microsoft's, too; those places; and a weir in front of all.
+struct Scene {
+    wsus: Wsus,
+    places: Origin,
+    weir: Proxy,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let classic = format!("http://download.windowsupdate.com{CLASSIC}");
+        let streamed = format!("http://tlu.dl.delivery.mp.microsoft.com{STREAMED}?{SIGNATURE}");
+        let wsus = Wsus::start_with(&[2 * MIB + 77], &[&classic, &streamed]).await;
+        let places = Origin::start().await;
+        let weir = proxy()
+            .wsus(&wsus.origin)
+            .upstream("download.windowsupdate.com", &places)
+            .upstream("*.dl.delivery.mp.microsoft.com", &places)
+            .start()
+            .await;
+        agent::look(weir.doors()).await;
+        reaches(&weir, "weir_catalog_files", 1.0).await;
+        // The locations follow the files in the same reply.
+        reaches(&weir, "weir_metadata_read_total", 5.0).await;
+        Self { wsus, places, weir }
+    }
+
+    fn content(&self) -> &Content {
+        &self.wsus.files[0].content
+    }
+
+    fn serve(&self, content: &Content) {
+        for path in [CLASSIC, STREAMED] {
+            self.places.serve(path, Resource::new(content));
+        }
+    }
+
+    /// By all three of its names.
+    async fn everywhere(&self) {
+        let content = self.content();
+        assert!(self.weir.download(HOST, &self.wsus.files[0].path(), &[], content).await.is_all_of(content), "by WSUS");
+        reaches(&self.weir, "weir_digests_verified_total", 1.0).await;
+        assert!(self.weir.download("download.windowsupdate.com", CLASSIC, &[], content).await.is_all_of(content), "classic");
+        let url = format!("{STREAMED}?P1=1893456999&P4=b3RoZXI&cacheHostOrigin=2.tlu.dl.delivery.mp.microsoft.com");
+        assert!(self.weir.download("weir.branch", &url, &[], content).await.is_all_of(content), "streamed");
+    }
+}
+
+#[tokio::test]
+async fn one_file_under_three_kinds_of_url_is_fetched_once_and_stored_once() {
+    let scene = Scene::new().await;
+    scene.serve(scene.content());
+    scene.everywhere().await;
+    assert_eq!(scene.wsus.origin.sent(&scene.wsus.files[0].path()), scene.content().len());
+    for path in [CLASSIC, STREAMED] {
+        assert!(scene.places.sent(path) <= 1, "{path}: only for the head of the response");
+    }
+    assert_eq!(scene.weir.metric("weir_content_reused_total", &[]).await, 2.0);
+    reaches(&scene.weir, "weir_store_objects", 3.0).await;
+    assert_eq!(scene.weir.metric("weir_store_blobs", &[]).await, 1.0, "three responses, one content");
+}
+
+#[tokio::test]
+async fn a_place_with_other_content_than_metadata_says_makes_no_other_place_wrong() {
+    let scene = Scene::new().await;
+    let wrong = Content::new("wrong", scene.content().len());
+    scene.serve(&wrong);
+    // It streams while it comes: the first client finds out by its own check.
+    assert!(scene.weir.download("download.windowsupdate.com", CLASSIC, &[], &wrong).await.is_all_of(&wrong));
+    reaches(&scene.weir, "weir_digests_mismatched_total", 1.0).await;
+    scene.everywhere().await;
+}
+
+#[tokio::test]
+async fn a_place_with_content_of_another_length_gives_its_own() {
+    let scene = Scene::new().await;
+    let other = Content::new("other", 100 * KIB);
+    assert!(scene.weir.download(HOST, &scene.wsus.files[0].path(), &[], scene.content()).await.is_all_of(scene.content()));
+    reaches(&scene.weir, "weir_digests_verified_total", 1.0).await;
+    scene.serve(&other);
+    assert!(scene.weir.download("download.windowsupdate.com", CLASSIC, &[], &other).await.is_all_of(&other));
+    reaches(&scene.weir, "weir_digests_mismatched_total", 1.0).await;
+}
+
+#[tokio::test]
+async fn computers_and_their_reports_are_seen() {
+    let wsus = Wsus::start(&[300 * KIB]).await;
+    let weir = proxy().wsus(&wsus.origin).start().await;
+    agent::update(weir.doors(), 5, true).await;
+    reaches(&weir, "weir_census_events_total", 2.0).await;
+    let clients = weir.admin_get("/api/v1/clients").await.text();
+    assert!(clients.contains("pc-5"), "{clients}");
+    assert_eq!(weir.metric("weir_metadata_unread_total", &[]).await, 0.0);
+}
+
+#[tokio::test]
+async fn what_is_learnt_outlives_a_restart() {
+    let wsus = Wsus::start(&[300 * KIB]).await;
+    let weir = proxy().wsus(&wsus.origin).start().await;
+    agent::look(weir.doors()).await;
+    reaches(&weir, "weir_catalog_files", 1.0).await;
+    let (status, started) = weir.stop().await;
+    assert!(status.success());
+    let weir = started.start().await;
+    assert_eq!(weir.metric("weir_catalog_files", &[]).await, 1.0);
+}
+
+#[tokio::test]
+async fn a_reply_that_cannot_be_read_passes_as_it_is_and_is_counted() {
+    let wsus = Wsus::start(&[]).await;
+    let weir = proxy().wsus(&wsus.origin).start().await;
+    let replies: [(&[u8], Option<&str>, &str); 3] =
+        [(b"<a><b></a>", None, "xml"), (b"not coded at all", Some("xpress"), "xpress"), (b"<!DOCTYPE a><a/>", None, "xml")];
+    let body = envelope("GetFileLocations", CLIENT, "");
+    for (nth, (reply, coding, _)) in replies.into_iter().enumerate() {
+        wsus.origin.answer(CLIENT_PATH, move |_| {
+            let answer = Answer::new("200 OK").with("Content-Length", reply.len());
+            let answer = match coding {
+                Some(coding) => answer.with("Content-Encoding", coding),
+                None => answer,
+            };
+            answer.then(Step::Text(reply.to_vec()))
+        });
+        let mut client = weir.client().await;
+        let head = format!(
+            "POST {CLIENT_PATH} HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: text/xml\r\nSOAPAction: \"{CLIENT}/GetFileLocations\"\r\n\
+             Content-Length: {}\r\n\r\n",
+            body.len()
+        );
+        client.send(head + &body).await;
+        assert!(client.reply("POST").await.is_whole(reply));
+        reaches(&weir, "weir_metadata_unread_total", nth as f64 + 1.0).await;
+    }
+    for (reason, count) in [("xml", 2.0), ("xpress", 1.0)] {
+        assert_eq!(weir.metric("weir_metadata_unread_total", &[("reason", reason)]).await, count, "{reason}");
+    }
+}
