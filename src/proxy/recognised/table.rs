@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_what_is_asked_for_stays() {
-        const BYTES_MAX: usize = SHARDS * 16 << 10;
+        const BYTES_MAX: usize = SHARDS * (16 << 10);
         let table = Table::new(BYTES_MAX);
         for number in 0..10_000 {
             table.insert(&scope(80), head(number), number, 1_000);
