@@ -222,3 +222,95 @@ const REPLIES_MAX: usize = 32;
 
 /// What was learnt and is not kept yet is lost by a kill, and learnt again.
 const KEEP_INTERVAL: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{catalog, census, classify, digest::Digest};
+
+    fn reader() -> Reader {
+        let catalog = catalog::Config { entries_max: 10, path: None };
+        let learners = Learners {
+            catalog: Arc::new(Catalog::open(catalog, metrics::Catalog::default())),
+            census: Arc::new(Census::new(census::Config::default(), metrics::Census::default())),
+            metrics: metrics::Catalog::default(),
+        };
+        let policy = classify::Config {
+            own_names: vec![],
+            own_ports: vec![],
+            builtin: true,
+            allow: vec![],
+            aliases: vec![],
+            groups: vec![],
+            sites: vec![],
+            connect_ports: vec![],
+            target_max: 8192,
+            policies: classify::Policies::default(),
+        };
+        let policy = Arc::new(ArcSwap::from_pointee(Policy::new(&policy, "weir")));
+        Reader { learners, policy, waiting: Arc::default(), replies: BTreeMap::new() }
+    }
+
+    fn location() -> String {
+        let service = "http://www.microsoft.com/SoftwareDistribution/Server/ClientWebService";
+        format!(
+            "<e:Envelope xmlns:e=\"http://schemas.xmlsoap.org/soap/envelope/\"><e:Body><GetFileLocationsResponse xmlns=\"{service}\">\
+             <GetFileLocationsResult><FileLocations><FileLocation><FileDigest>2jmj7l5rSw0yVb/vlWAYkK/YBwk=</FileDigest>\
+             <Url>http://tlu.dl.delivery.mp.microsoft.com/filestreamingservice/files/7bc846e0?P1=1&amp;P4=2</Url></FileLocation>\
+             </FileLocations></GetFileLocationsResult></GetFileLocationsResponse></e:Body></e:Envelope>"
+        )
+    }
+
+    #[test]
+    fn a_place_is_known_by_the_key_of_its_content() {
+        let mut reader = reader();
+        for piece in location().as_bytes().chunks(50) {
+            reader.reply(1, "wsus", Coding::Identity, piece);
+        }
+        reader.end(1);
+        let key = "http://dl.delivery.mp.microsoft.com/filestreamingservice/files/7bc846e0";
+        assert!(
+            matches!(reader.learners.catalog.digest(key, None), Some(Digest::Sha1(_))),
+            "without signature and label of the host"
+        );
+        assert_eq!((reader.learners.metrics.read.value(), reader.replies.len()), (1, 0));
+    }
+
+    #[test]
+    fn a_reply_that_breaks_off_is_counted_and_what_it_said_holds() {
+        let mut reader = reader();
+        let text = location();
+        reader.reply(1, "wsus", Coding::Identity, &text.as_bytes()[..text.len() - 20]);
+        reader.end(1);
+        assert_eq!(reader.learners.metrics.unread.value("xml"), 1);
+    }
+
+    #[test]
+    fn replies_whose_end_did_not_come_are_forgotten() {
+        let mut reader = reader();
+        for id in 0..REPLIES_MAX as u64 + 5 {
+            reader.reply(id, "wsus", Coding::Identity, b"<a>");
+        }
+        assert_eq!((reader.replies.len(), reader.learners.metrics.unread.value("lagging")), (REPLIES_MAX, 5));
+        assert!(!reader.replies.contains_key(&4) && reader.replies.contains_key(&5));
+    }
+
+    #[test]
+    fn a_thread_that_lags_costs_the_reply_that_does_not_fit_and_nobody_waits() {
+        // Nobody hears.
+        let (notes, _heard) = sync_channel(NOTES_MAX);
+        let metrics = metrics::Catalog::default();
+        let observer = Arc::new(Observer { notes, waiting: Arc::default(), next: AtomicU64::new(0), metrics: metrics.clone() });
+        let (mut large, mut small) =
+            (observer.tap("wsus".into(), Coding::Identity), observer.tap("wsus".into(), Coding::Identity));
+        large.see(&Bytes::from(vec![b'x'; WAITING_MAX - 1]));
+        for _ in 0..3 {
+            large.see(&Bytes::from_static(b"more"));
+        }
+        assert_eq!(metrics.unread.value("lagging"), 1, "once, however much follows");
+        small.see(&Bytes::from_static(b"x"));
+        assert_eq!(metrics.unread.value("lagging"), 1, "another one has its place");
+        small.see(&Bytes::from_static(b"x"));
+        assert_eq!((metrics.unread.value("lagging"), observer.waiting.load(Ordering::Relaxed)), (2, WAITING_MAX));
+    }
+}
