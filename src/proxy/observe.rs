@@ -214,7 +214,7 @@ fn key(policy: &ArcSwap<Policy>, url: &str) -> Option<String> {
 }
 
 /// Bytes on their way to the thread: what a fast network brings while it is busy with something else.
-const WAITING_MAX: usize = 4 << 20;
+const WAITING_MAX: usize = 2 << 20;
 const NOTES_MAX: usize = 1024;
 
 /// Replies that are read at once. Each takes some 100 KiB.
