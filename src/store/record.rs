@@ -157,7 +157,7 @@ impl Shared {
     pub(super) fn mark_records(&self, batch: &Batch, records: &Records) {
         for (key, object) in batch.objects.values() {
             let Some(object) = object.as_ref().filter(|object| Place::of(object.meta.blob).is_some()) else { continue };
-            let mut shard = self.table.keys_mut(*key);
+            let mut shard = self.table.keys_noting(*key);
             let slots = shard.get_mut(key).map_or(&mut [][..], Slots::as_mut_slice);
             for slot in slots.iter_mut().filter(|slot| slot.is_state_of(object) && slot.blob == object.meta.blob) {
                 slot.tag = Tag::new(slot.tag.variant(), records.contains_key(&object.id));

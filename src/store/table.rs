@@ -143,8 +143,13 @@ impl Table {
 
     /// The shard of `key`, to change what is under that key and no other.
     pub(super) fn keys_mut(&self, key: KeyHash) -> Changing<'_> {
-        let shard = self.keys[key_shard(key)].write().unwrap_or_else(PoisonError::into_inner);
+        let shard = self.keys_noting(key);
         Changing { shard, stamps: &self.stamps, key }
+    }
+
+    /// The same to note where fields are kept, which is nothing that a lookup finds: the stamp stays.
+    pub(super) fn keys_noting(&self, key: KeyHash) -> RwLockWriteGuard<'_, KeyShard> {
+        self.keys[key_shard(key)].write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes room for what a start found.
