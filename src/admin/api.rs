@@ -111,6 +111,7 @@ pub(super) fn router(context: Arc<Context>) -> Router {
         .route("/api/objects", get(objects))
         .route("/api/v1/clients", get(clients))
         .route("/api/v1/events", get(reported))
+        .route("/api/v1/updates", get(updates))
         .route("/api/purge", post(purge))
         .route("/api/pin", post(pin))
         .route("/api/reload", post(reload))
@@ -198,6 +199,12 @@ async fn reported(
 ) -> Result<Response, Failure> {
     let events = context.weir.reported(Listed::limit(query)?);
     Ok(Json(serde_json::json!({ "observed": true, "events": events })).into_response())
+}
+
+/// `{"observed": true, "updates": […]}`: of metadata that passed.
+async fn updates(State(context): State<Arc<Context>>, query: Result<Query<Listed>, QueryRejection>) -> Result<Response, Failure> {
+    let updates = context.weir.updates(Listed::limit(query)?);
+    Ok(Json(serde_json::json!({ "observed": true, "updates": updates })).into_response())
 }
 
 const OBJECTS_DEFAULT: usize = 100;

@@ -29,7 +29,7 @@ pub use self::{
     status::{Counted, Hour, Status, StoreUsage, Traffic, UpstreamUse},
     weir::{
         Act, Answer, Event, EventKind, Failure, Fill, Listed, Listening, ObjectPage, ObjectQuery, Pin, Pinned, Purge, PurgeWhat,
-        Purged, Readiness, Snapshot, Upstream, Weir,
+        Purged, Readiness, Snapshot, Update, Upstream, Weir,
     },
 };
 

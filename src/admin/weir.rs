@@ -30,6 +30,9 @@ pub trait Weir: Send + Sync + 'static {
     /// What they reported, newest first.
     fn reported(&self, limit: usize) -> Vec<Reported>;
 
+    /// The updates whose metadata was seen, the last one first.
+    fn updates(&self, limit: usize) -> Vec<Update>;
+
     fn purge(&self, purge: Purge) -> Answer<'_, Purged>;
 
     fn pin(&self, pin: Pin) -> Answer<'_, Pinned>;
@@ -88,6 +91,19 @@ pub struct Snapshot {
     pub warnings: Vec<String>,
     /// Refusals and failures, newest first.
     pub events: Vec<Event>,
+}
+
+/// An update, as the metadata of an update server describes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Update {
+    pub id: Option<String>,
+    pub revision: Option<u32>,
+    pub title: Option<Box<str>>,
+    /// The number of its knowledge base article.
+    pub article: Option<Box<str>>,
+    pub classification: Option<String>,
+    /// Digests of its files, `sha1:…`.
+    pub files: Vec<String>,
 }
 
 /// One socket that clients use.

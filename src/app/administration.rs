@@ -1,6 +1,7 @@
 //! A running weir as administration sees it.
 
 use std::{
+    collections::HashMap,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
@@ -12,8 +13,9 @@ use super::Parts;
 use crate::{
     admin::{
         Act, Answer, Event, EventKind, Failure, Fill, Listed, ObjectPage, ObjectQuery, Pin, Pinned, Purge, PurgeWhat, Purged,
-        Readiness, Snapshot, Upstream, Weir,
+        Readiness, Snapshot, Update, Upstream, Weir,
     },
+    catalog,
     census::{Reported, Seen},
     classify::{Asked, Class, Policy},
     key::{CacheKey, KeyHash, Scheme},
@@ -136,7 +138,18 @@ impl Weir for Administration {
     }
 
     fn reported(&self, limit: usize) -> Vec<Reported> {
-        self.parts.census.events(limit)
+        let titled = self.parts.catalog.updates(usize::MAX);
+        let titles: HashMap<String, _> =
+            titled.into_iter().filter_map(|entry| Some((entry.identity?.id.to_string(), entry.title?))).collect();
+        let mut events = self.parts.census.events(limit);
+        for event in &mut events {
+            event.title = event.update.as_deref().and_then(|id| titles.get(id)).cloned();
+        }
+        events
+    }
+
+    fn updates(&self, limit: usize) -> Vec<Update> {
+        self.parts.catalog.updates(limit).into_iter().map(update).collect()
     }
 
     fn purge(&self, purge: Purge) -> Answer<'_, Purged> {
@@ -211,6 +224,17 @@ fn fill(filling: crate::cache::Filling) -> Fill {
         bytes_per_second: filling.bytes_per_second,
         readers: filling.readers,
         running_seconds: filling.running.as_secs(),
+    }
+}
+
+fn update(entry: catalog::Entry) -> Update {
+    Update {
+        id: entry.identity.map(|identity| identity.id.to_string()),
+        revision: entry.identity.map(|identity| identity.revision),
+        title: entry.title,
+        article: entry.article,
+        classification: entry.classification.map(|classification| format!("{classification:?}")),
+        files: entry.files.iter().map(|digest| digest.to_string()).collect(),
     }
 }
 

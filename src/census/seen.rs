@@ -47,6 +47,8 @@ pub struct Reported {
     /// Id of the update, and which revision of it.
     pub update: Option<Box<str>>,
     pub revision: Option<u32>,
+    /// What the update is called, where its metadata was seen, too. Nothing that the computer reported.
+    pub title: Option<Box<str>>,
     /// `HRESULT`, `0x80240438` for example; none for success.
     pub error: Option<Box<str>>,
     /// Which program asked for the update.
@@ -148,6 +150,7 @@ impl Reported {
             outcome: outcome.as_str().into(),
             update: event.update.map(|update| update.id.to_string().into()),
             revision: event.update.map(|update| update.revision),
+            title: None,
             error: (event.result != 0).then(|| format!("{:#010x}", event.result).into()),
             application: event.application.clone(),
             downloaded_bytes: event.downloaded(),

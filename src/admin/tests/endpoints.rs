@@ -155,6 +155,7 @@ fn computers_and_their_reports_come_in_bounded_lists_that_say_what_they_are() {
     assert_eq!(clients["clients"][0]["name"], "pc1.branch.example");
     assert_eq!(interface.get("/api/v1/clients?limit=100000").json()["clients"].as_array().unwrap().len(), 1_000, "clamped");
     assert_eq!(interface.get("/api/v1/events").json()["events"][0]["outcome"], "downloaded");
+    assert_eq!(interface.get("/api/v1/updates").json()["updates"][0]["article"], "5034123");
     assert_eq!(interface.get("/api/v1/events?name=x").status, 400);
 }
 

@@ -121,9 +121,21 @@ impl Weir for Fake {
     fn reported(&self, limit: usize) -> Vec<Reported> {
         let reported = serde_json::json!({
             "seen": 1, "time": "2026-01-13T10:00:00", "computer": "a", "number": 162, "outcome": "downloaded", "update": null,
-            "revision": null, "error": null, "application": null, "downloaded_bytes": 4,
+            "revision": null, "title": null, "error": null, "application": null, "downloaded_bytes": 4,
         });
         (0..limit.min(1)).map(|_| serde_json::from_value(reported.clone()).unwrap()).collect()
+    }
+
+    fn updates(&self, limit: usize) -> Vec<Update> {
+        let update = Update {
+            id: Some("378c0b3f-b3be-471d-ac6c-21e0f96d7de4".into()),
+            revision: Some(201),
+            title: Some("Cumulative Update".into()),
+            article: Some("5034123".into()),
+            classification: Some("Security".into()),
+            files: words(&["sha1:da39a3ee5e6b4b0d3255bfef95601890afd80709"]),
+        };
+        (0..limit.min(1)).map(|_| update.clone()).collect()
     }
 
     fn purge(&self, purge: Purge) -> Answer<'_, Purged> {
