@@ -99,13 +99,27 @@ impl Shortcut {
                 buf.set_filled(before);
                 continue;
             }
-            if is_repeated && head_len(new) == Some(new.len()) {
-                self.asked = Some(new.into());
-                self.recognised.want(&self.connection.learning);
-            }
+            let alone: Option<Box<[u8]>> = (is_repeated && head_len(new) == Some(new.len())).then(|| new.into());
+            // What was to be learnt before and was not is none of the next request's.
+            self.unlearn();
             if admission.take(before, buf) {
+                self.learn(alone.filter(|head| buf.filled()[before..] == **head));
                 return Poll::Ready(Ok(()));
             }
+        }
+    }
+
+    /// Has the answer to `head`, which is all that hyper is given now, remembered.
+    fn learn(&mut self, head: Option<Box<[u8]>>) {
+        if head.is_some() {
+            self.recognised.want(&self.connection.learning);
+        }
+        self.asked = head;
+    }
+
+    fn unlearn(&mut self) {
+        if self.asked.take().is_some() {
+            drop(self.connection.learning.take());
         }
     }
 
@@ -203,8 +217,10 @@ enum First {
     Unknown,
 }
 
-/// The length of the head that `bytes` begin with, if it is whole and ordinary: no other head is looked up.
+/// The length of the head that `bytes` begin with, if it is whole and ordinary: no other head is looked up. Empty lines in front of a request are
+/// none of its head (RFC 9112 §2.2), and two of them look like the end of one.
 fn head_len(bytes: &[u8]) -> Option<usize> {
+    bytes.first().filter(|first| first.is_ascii_graphic())?;
     let mut at = 0;
     loop {
         at += bytes[at..].iter().position(|&byte| byte == b'\n')? + 1;
@@ -281,5 +297,25 @@ impl<T: AsyncRead + Unpin> AsyncRead for Rest<'_, T> {
 impl fmt::Debug for Shortcut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shortcut").field("connection", &self.connection).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_whole_and_begins_with_its_request_line() {
+        assert_eq!(head_len(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET"), Some(27));
+        for none in [
+            &b""[..],
+            b"GET / HTTP/1.1\r\nHost: a\r\n",
+            b"\r\n\r\n",
+            b"\n\r\n\r\n",
+            b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            b" \r\n\r\n",
+        ] {
+            assert_eq!(head_len(none), None, "{}", none.escape_ascii());
+        }
     }
 }

@@ -224,6 +224,25 @@ async fn requests_in_a_row_are_answered_in_a_row_wherever_their_bytes_are_cut() 
 }
 
 #[tokio::test]
+async fn empty_lines_in_front_of_a_request_are_never_learnt_as_one() {
+    let pair = pair().await;
+    let known = head("GET /small HTTP/1.1", &["Host: cdn.test"]);
+    for turn in 0..4 {
+        let mut client = pair.with.client().await;
+        let another = head("GET /small HTTP/1.1", &["Host: cdn.test", &format!("X: {turn}")]);
+        for sent in [&known, "\r\n\r\n", &another] {
+            client.send(sent).await;
+            if sent.starts_with("GET") {
+                assert_eq!(client.reply("GET").await.status, 200);
+            }
+        }
+    }
+    let other = "\r\n\r\n".to_owned() + &head("GET /other HTTP/1.1", &["Host: cdn.test", "Connection: close"]);
+    let answers = pair.same(&other, &[]).await;
+    assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{answers}");
+}
+
+#[tokio::test]
 async fn what_is_purged_replaced_or_ruled_out_is_recognised_no_more() {
     let mut pair = pair().await;
     let known = head("GET /other HTTP/1.1", &["Host: cdn.test"]);
