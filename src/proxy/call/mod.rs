@@ -5,7 +5,12 @@
 
 mod rate;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::Request;
@@ -28,11 +33,18 @@ use crate::{classify::Refusal, wsus::Call};
 pub(super) struct Calls {
     rates: Rates,
     memory: Arc<Semaphore>,
+    /// Bytes in memory by client. As many entries as calls are being read or passed.
+    shares: Arc<Mutex<HashMap<IpAddr, usize>>>,
 }
 
 /// The memory that the content of a call takes until this is dropped.
-#[derive(Debug, Default)]
-pub(super) struct Held(Option<OwnedSemaphorePermit>);
+#[derive(Debug)]
+pub(super) struct Held {
+    memory: Option<OwnedSemaphorePermit>,
+    shares: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    client: IpAddr,
+    len: usize,
+}
 
 /// Why a call was not read, though nothing may be wrong with it.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +73,7 @@ impl Unread {
 
 impl Calls {
     pub(super) fn new() -> Self {
-        Self { rates: Rates::default(), memory: Arc::new(Semaphore::new(HELD_MAX)) }
+        Self { rates: Rates::default(), memory: Arc::new(Semaphore::new(HELD_MAX)), shares: Arc::default() }
     }
 
     /// Reads the content of a call and holds it against what agents send; it is returned beside the request that has it. `per_second`: what one client may call; 0 for any number.
@@ -76,38 +88,65 @@ impl Calls {
             return Err(Unread::Rate.into());
         }
         let (parts, body) = request.into_parts();
-        let reading = timeout(READ_TIMEOUT, self.read(body, call));
+        let reading = timeout(READ_TIMEOUT, self.read(client, body, call));
         let (content, held) = reading.await.map_err(|_| Unread::Slow(READ_TIMEOUT))??;
         call.check(&content).map_err(Refusal::Call)?;
         Ok((Request::from_parts(parts, RequestBody::whole(content.clone())), content, held))
     }
 
-    async fn read(&self, mut body: RequestBody, call: &Call) -> Result<(Bytes, Held), Error> {
+    async fn read(&self, client: IpAddr, mut body: RequestBody, call: &Call) -> Result<(Bytes, Held), Error> {
         let too_large = || Refusal::Call(call.too_large());
         if body.size_hint().lower() > call.operation.len_max as u64 {
             return Err(too_large().into());
         }
-        let (mut content, mut held) = (Vec::new(), Held::default());
+        let (mut content, mut held) = (Vec::new(), self.held_for(client));
         while let Some(frame) = body.frame().await {
             // Trailers mean nothing to these services.
             let Ok(bytes) = frame.map_err(Unread::Broken)?.into_data() else { continue };
             if content.len() + bytes.len() > call.operation.len_max {
                 return Err(too_large().into());
             }
-            let permits = u32::try_from(bytes.len()).map_err(|_| too_large())?;
-            let more = Arc::clone(&self.memory).try_acquire_many_owned(permits).map_err(|_| Unread::Memory)?;
-            held.add(more);
+            held.grow(&self.memory, bytes.len())?;
             content.extend_from_slice(&bytes);
         }
         Ok((content.into(), held))
     }
+
+    fn held_for(&self, client: IpAddr) -> Held {
+        Held { memory: None, shares: Arc::clone(&self.shares), client, len: 0 }
+    }
 }
 
 impl Held {
-    fn add(&mut self, more: OwnedSemaphorePermit) {
-        match &mut self.0 {
+    /// Takes `len` more bytes of `memory`, if there are so many, and the client has not more than its share.
+    fn grow(&mut self, memory: &Arc<Semaphore>, len: usize) -> Result<(), Unread> {
+        let permits = u32::try_from(len).map_err(|_| Unread::Memory)?;
+        let more = Arc::clone(memory).try_acquire_many_owned(permits).map_err(|_| Unread::Memory)?;
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let share = shares.entry(self.client).or_default();
+        if *share + len > HELD_PER_CLIENT_MAX {
+            if *share == 0 {
+                shares.remove(&self.client);
+            }
+            return Err(Unread::Memory);
+        }
+        *share += len;
+        self.len += len;
+        match &mut self.memory {
             Some(held) => held.merge(more),
-            None => self.0 = Some(more),
+            None => self.memory = Some(more),
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let Entry::Occupied(mut share) = shares.entry(self.client) else { return };
+        *share.get_mut() -= self.len;
+        if *share.get() == 0 {
+            share.remove();
         }
     }
 }
@@ -115,5 +154,29 @@ impl Held {
 /// Bytes of calls in memory at once: a thousand driver passes.
 const HELD_MAX: usize = 64 << 20;
 
+/// Of one client, so that a few that send slowly do not keep the others out. The longest call fits (of a downstream server, where that is opened).
+const HELD_PER_CLIENT_MAX: usize = 16 << 20;
+
 /// For all of a call, however slowly a client sends. The longest that is allowed comes over 512 kbit/s in this time.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_has_a_share_of_the_memory_and_gives_it_back() {
+        let calls = Calls::new();
+        let (one, other) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
+        let mut first = calls.held_for(one);
+        first.grow(&calls.memory, HELD_PER_CLIENT_MAX - 1).unwrap();
+        let mut second = calls.held_for(one);
+        second.grow(&calls.memory, 1).unwrap();
+        assert!(matches!(second.grow(&calls.memory, 1), Err(Unread::Memory)));
+        calls.held_for(other).grow(&calls.memory, 1).unwrap();
+        drop((first, second));
+        calls.held_for(one).grow(&calls.memory, HELD_PER_CLIENT_MAX).unwrap();
+        assert!(calls.shares.lock().unwrap().is_empty());
+        assert_eq!(calls.memory.available_permits(), HELD_MAX);
+    }
+}

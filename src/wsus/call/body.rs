@@ -63,6 +63,7 @@ struct Element {
     name: Box<str>,
     /// The names of its children, where each may come only once.
     children: Option<Vec<Box<str>>>,
+    has_children: bool,
 }
 
 impl<'a> Reading<'a> {
@@ -73,7 +74,7 @@ impl<'a> Reading<'a> {
     fn event(&mut self, event: Event<'_>) -> Result<(), Refused> {
         match event {
             Event::Open(open) => {
-                self.end_of_text()?;
+                self.no_text()?;
                 self.place(&open)?;
                 self.enter(&open)
             }
@@ -114,11 +115,17 @@ impl<'a> Reading<'a> {
         self.has_call |= self.open.len() == 2;
         // `nil` says that a value is absent; all else (types, references, encodings) would say how to deserialise.
         let is_usual = |name: &str| name == "xmlns" || name.starts_with("xmlns:") || name.ends_with(":nil");
-        if open.attributes.names().all(is_usual) { Ok(()) } else { Err(Refused::Attribute) }
+        let says_nil = |value: &str| matches!(value, "true" | "false" | "0" | "1");
+        let is_plain = |(name, value): (&str, &str)| !name.ends_with(":nil") || name.starts_with("xmlns:") || says_nil(value);
+        let is_good = open.attributes.names().all(is_usual) && open.attributes.iter().all(is_plain);
+        if is_good { Ok(()) } else { Err(Refused::Attribute) }
     }
 
     fn enter(&mut self, open: &Open<'_>) -> Result<(), Refused> {
         let name: Box<str> = open.name.into();
+        if let Some(parent) = self.open.last_mut() {
+            parent.has_children = true;
+        }
         if let Some(children) = self.open.last_mut().and_then(|parent| parent.children.as_mut()) {
             if children.len() == CHILDREN_MAX || children.contains(&name) {
                 return Err(Refused::Doubled(name));
@@ -126,11 +133,14 @@ impl<'a> Reading<'a> {
             children.push(name.clone());
         }
         let is_record = self.open.len() < 3 || RECORDS.contains(&&*name);
-        self.open.push(Element { name, children: is_record.then(Vec::new) });
+        self.open.push(Element { name, children: is_record.then(Vec::new), has_children: false });
         Ok(())
     }
 
     fn leave(&mut self) -> Result<(), Refused> {
+        if self.open.last().is_some_and(|element| element.has_children) {
+            self.no_text()?;
+        }
         let Some(element) = self.open.last() else { return Ok(()) };
         let text = std::str::from_utf8(&self.text).map_err(|_| Refused::Character)?;
         match &*element.name {
@@ -147,6 +157,13 @@ impl<'a> Reading<'a> {
             _ => {}
         }
         self.end_of_text()
+    }
+
+    /// Beside other elements there is white space only: text in several stretches could be read as one.
+    fn no_text(&mut self) -> Result<(), Refused> {
+        let is_blank = self.text.iter().all(u8::is_ascii_whitespace);
+        self.text.clear();
+        if is_blank { Ok(()) } else { Err(Refused::Mixed) }
     }
 
     fn end_of_text(&mut self) -> Result<(), Refused> {

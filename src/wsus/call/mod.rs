@@ -57,6 +57,8 @@ pub enum Refused {
     Doubled(Box<str>),
     #[error("it has elements that are not the service's own")]
     Namespace,
+    #[error("it has text beside elements")]
+    Mixed,
     #[error("it has attributes that no agent sends")]
     Attribute,
     #[error("it is nested too deeply")]
@@ -80,7 +82,7 @@ impl Refused {
             Self::TooLarge(..) => "call-length",
             Self::Xml(xml::Malformed::Doctype | xml::Malformed::Entity | xml::Malformed::Instruction) => "call-dtd",
             Self::Xml(_) | Self::Xpress | Self::Character => "call-malformed",
-            Self::Envelope | Self::Namespace | Self::Attribute | Self::Depth => "call-shape",
+            Self::Envelope | Self::Namespace | Self::Mixed | Self::Attribute | Self::Depth => "call-shape",
             Self::Doubled(_) => "call-doubled",
             Self::PlugIn | Self::Cookie(_) => "call-cookie",
             Self::Gadget => "call-gadget",

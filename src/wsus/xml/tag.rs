@@ -19,7 +19,8 @@ impl<'a> Attributes<'a> {
         self.iter().map(|(name, _)| name)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+    /// Names and values as they are written: references stay.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.0.iter().copied()
     }
 }

@@ -166,6 +166,14 @@ fn hostile() -> Vec<(&'static str, Call, u16, &'static str)> {
         ("two calls", config().replace("<GetConfig", &format!("<GetConfig xmlns=\"{CLIENT}\"/><GetConfig")), 403, "call-doubled"),
         ("a header", config().replace("<s:Body>", "<s:Header/><s:Body>"), 403, "call-shape"),
         ("a type", config().replace("<protocolVersion>", "<protocolVersion xmlns:i=\"urn:i\" i:type=\"x\">"), 403, "call-shape"),
+        ("text before an element", config().replace("2.90", "2<a/>.90"), 403, "call-shape"),
+        ("text behind an element", config().replace("2.90", "<a/>2.90"), 403, "call-shape"),
+        (
+            "nil that is neither yes nor no",
+            config().replace("<protocolVersion>", "<protocolVersion xmlns:i=\"urn:i\" i:nil=\"AAEAAAD\">"),
+            403,
+            "call-shape",
+        ),
         ("a reference", config().replace("<protocolVersion>", "<protocolVersion href=\"#1\">"), 403, "call-shape"),
         ("another namespace", config().replace("<protocolVersion>", "<x xmlns=\"urn:x\"/><protocolVersion>"), 403, "call-shape"),
         // Cookies (CVE-2025-59287 came in there).
