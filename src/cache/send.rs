@@ -258,15 +258,20 @@ pub(super) fn install(
 ) -> Found {
     let Storable { mut meta, personal, start, end } = storable;
     meta.blob = blob.id();
-    let object = hub.store.insert(meta);
+    let object = hub.store.draft(meta);
     let known = hub.known.of(&object, &want.policy);
     let own = (!personal.is_empty()).then(|| known.with(update::with_fields(object.meta.clone(), personal), &want.policy));
     let content = hub.meet(Content::new(hub.clone(), blob, &object, want));
     content.moved(fetched.moved.clone());
-    if end == Some(start) {
+    let run = if end == Some(start) {
         content.ended_at(start);
+        None
     } else {
-        let run = content.adopt(start, first_end(&content, start, end));
+        Some(content.adopt(start, first_end(&content, start, end)))
+    };
+    // Whoever finds it from here on finds its run, too, or would ask for the same bytes.
+    hub.store.publish(&object);
+    if let Some(run) = run {
         fill::spawn(content.clone(), run, start, Some(Started { fetched, begun, place, end }));
     }
     Found::new(known, content, want.client, CacheStatus::new(How::UriMiss)).owned(own)

@@ -222,7 +222,20 @@ impl Store {
     /// (together with, never before, the bytes of its blob that were present now). If its blob has gone, or commits have been
     /// failing for long, it is returned but not stored.
     pub fn insert(&self, meta: ObjectMeta) -> Arc<Object> {
-        self.shared.insert(meta)
+        let object = self.draft(meta);
+        self.publish(&object);
+        object
+    }
+
+    /// A response under the id it will have, which no look-up finds before [`Self::publish`]: who stores it can prepare first what others expect of
+    /// something that is stored.
+    pub fn draft(&self, meta: ObjectMeta) -> Arc<Object> {
+        self.shared.draft(meta)
+    }
+
+    /// Stores a draft, as [`Self::insert`] would.
+    pub fn publish(&self, draft: &Arc<Object>) {
+        self.shared.publish(draft);
     }
 
     /// Replaces the metadata of `old` (freshening, invalidation) if it is still stored and in this state: of two who change one response at a

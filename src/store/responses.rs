@@ -116,13 +116,15 @@ impl Shared {
         self.remove_object(key, slot.object);
     }
 
-    pub(super) fn insert(&self, meta: ObjectMeta) -> Arc<Object> {
+    pub(super) fn draft(&self, meta: ObjectMeta) -> Arc<Object> {
         let id = if self.takes_objects() { self.object_id() } else { None };
-        let object = Arc::new(Object { id: id.unwrap_or(UNSTORED), revision: NonZeroU32::MIN, meta: meta.detached() });
-        if id.is_some() {
-            self.put(&object, Replaces::Variant);
+        Arc::new(Object { id: id.unwrap_or(UNSTORED), revision: NonZeroU32::MIN, meta: meta.detached() })
+    }
+
+    pub(super) fn publish(&self, draft: &Arc<Object>) {
+        if draft.id != UNSTORED {
+            self.put(draft, Replaces::Variant);
         }
-        object
     }
 
     pub(super) fn update(&self, old: &Object, mut meta: ObjectMeta) -> Option<Arc<Object>> {

@@ -57,6 +57,34 @@ async fn two_hundred_clients_of_one_cold_object_cost_one_download() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_just_when_a_response_is_stored_finds_its_download_running() {
+    const ROUNDS: u64 = 200;
+    let content = Content::new("moment", 300_000);
+    let origin = Origin::start().await;
+    let weir = proxy().upstream("cdn.test", &origin).start().await;
+    for round in 0..ROUNDS {
+        let path = format!("/moment-{round}.iso");
+        origin.serve(&path, Resource::new(&content));
+        let mut clients = JoinSet::new();
+        for late in 0..6 {
+            let (content, doors, path) = (content.clone(), weir.doors(), path.clone());
+            clients.spawn(async move {
+                let mut client = Client::connect(doors).await;
+                // Each a little later than the one before, so that some come while the answer's head is being judged.
+                for _ in 0..late * 20 {
+                    tokio::task::yield_now().await;
+                }
+                client.download(&path, &[("Host", "cdn.test")], &content).await
+            });
+        }
+        for got in clients.join_all().await {
+            assert!(got.is_all_of(&content), "{path}: {got:?}");
+        }
+        assert_eq!(origin.requests(&path), 1, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn eight_clients_fetching_shuffled_pieces_cost_one_download() {
     const SEED: u64 = 20_260_113;
     let content = Content::new("shuffled", 32 * MIB + 12_345);
