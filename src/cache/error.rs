@@ -36,6 +36,12 @@ pub enum Error {
     /// It broke, and the origin gave nothing to resume by (no strong validator, or no length).
     #[error("the fill ended early and cannot be resumed")]
     Unresumable,
+    /// What the origin gives failed its digest, twice within the hour: it is not asked again, and nobody gets it.
+    #[error("the content does not match its digest")]
+    Mismatch,
+    /// Content that nobody gets unverified could not be verified: it could not be stored, or not be read.
+    #[error("the content could not be held against its digest")]
+    Unverified,
     /// Ours: a bound on fills.
     #[error("too many fills at once ({bound})")]
     Busy { bound: &'static str },
@@ -63,6 +69,8 @@ impl Error {
             Self::Ambiguous => "ambiguous",
             Self::Short => "short",
             Self::Unresumable => "unresumable",
+            Self::Mismatch => "digest-mismatch",
+            Self::Unverified => "unverified",
             Self::Busy { .. } => "busy",
             Self::Stalled => "stalled",
             Self::OnlyIfCached => "only-if-cached",
@@ -96,6 +104,8 @@ impl Error {
             | Self::Ambiguous
             | Self::Unasked(_)
             | Self::Unresumable
+            | Self::Mismatch
+            | Self::Unverified
             | Self::OnlyIfCached
             | Self::Stopped => false,
         }

@@ -82,7 +82,7 @@ impl Found {
         let complete = blob.is_complete();
         let content = Content::new(hub.clone(), blob, &known.object, want);
         if complete {
-            verify::start(hub, content.blob.clone(), known.object.clone());
+            verify::start(hub, &content.blob, &known.object);
         } else {
             content.binding.as_ref()?;
         }
@@ -138,6 +138,14 @@ impl Found {
         match &self.bytes {
             Place::Memory(bytes) => Some(bytes.len() as u64),
             Place::Content(content) => content.len(),
+        }
+    }
+
+    /// Where its bytes are or arrive, unless they are in memory.
+    pub(super) fn content(&self) -> Option<&Arc<Content>> {
+        match &self.bytes {
+            Place::Memory(_) => None,
+            Place::Content(content) => Some(content),
         }
     }
 

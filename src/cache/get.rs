@@ -9,6 +9,7 @@ use super::{
     Answer, CacheStatus, Error, Found, How, Hub, Known, Wanted,
     flight::{self, Boarding, Landed},
     send::{self, Errand, Outcome, Relayed, Stored},
+    verify,
 };
 use crate::{
     key::KeyHash,
@@ -46,7 +47,7 @@ fn hit_now(hub: &Arc<Hub>, want: &Arc<Wanted>, request: &RequestDirectives, now:
     let objects = hub.store.lookup_now(want.key.hash())?;
     let Chosen::Known(known) = choose(hub, want, &objects) else { return None };
     let verdict = freshness(&known.facts, request, policy(want, &known), now);
-    if !matches!(verdict, Freshness::Fresh { .. }) {
+    if !matches!(verdict, Freshness::Fresh { .. }) || verify::is_doubtful(hub, &known.object.meta) {
         return None;
     }
     Found::open_now(hub, &known, want, &hit(&verdict)).filter(|found| found.has_begun(want))
@@ -65,9 +66,9 @@ async fn ask_or_join(hub: &Arc<Hub>, want: &Arc<Wanted>, request: &RequestDirect
             }
             Looked::Stored(found, freshness) => match at_once(&freshness) {
                 // RFC 9111 §5.2.1.7: neither the rest of it nor its validation may be fetched for this request.
-                AtOnce::Yes | AtOnce::WithRefresh if request.only_if_cached => return cached(found, want),
+                AtOnce::Yes | AtOnce::WithRefresh if request.only_if_cached => return cached(hub, found, want),
                 at_once @ (AtOnce::Yes | AtOnce::WithRefresh) => {
-                    let Some(found) = begun(found, want).await? else { continue };
+                    let Some(found) = begun(hub, found, want).await? else { continue };
                     if matches!(at_once, AtOnce::WithRefresh) {
                         refresh(hub, want, &found);
                     }
@@ -75,8 +76,9 @@ async fn ask_or_join(hub: &Arc<Hub>, want: &Arc<Wanted>, request: &RequestDirect
                 }
                 AtOnce::No => {
                     let how = if is_demanded(&freshness) { How::Request } else { How::Replaced };
-                    // Without its first byte it cannot help: the origin would have to be asked for that.
-                    let may_answer = on_error(&freshness) && found.has_begun(want);
+                    // Without its first byte it cannot help, nor unverified: the origin would have to be asked for that.
+                    let is_here = found.has_begun(want) && !verify::is_doubtful(hub, &found.known().object.meta);
+                    let may_answer = on_error(&freshness) && is_here;
                     (Some(Stale { may_answer, found }), how)
                 }
             },
@@ -93,7 +95,7 @@ async fn ask_or_join(hub: &Arc<Hub>, want: &Arc<Wanted>, request: &RequestDirect
                     hub.metrics.collapsed.inc();
                     match flight::landing(flight).await {
                         Landed::Found(found) if found.fits(want) => {
-                            if let Some(found) = begun(found.joined(want, how), want).await? {
+                            if let Some(found) = begun(hub, found.joined(want, how), want).await? {
                                 return Ok(Answer::Found(found));
                             }
                         }
@@ -115,7 +117,7 @@ async fn ask_or_join(hub: &Arc<Hub>, want: &Arc<Wanted>, request: &RequestDirect
                 // It landed between our look-up and our boarding.
                 Looked::Stored(found, freshness) if matches!(at_once(&freshness), AtOnce::Yes) => {
                     leader.land(Landed::Found(found.clone()));
-                    let Some(found) = begun(found, want).await? else { continue };
+                    let Some(found) = begun(hub, found, want).await? else { continue };
                     return Ok(Answer::Found(found));
                 }
                 _ => Some(leader),
@@ -124,7 +126,7 @@ async fn ask_or_join(hub: &Arc<Hub>, want: &Arc<Wanted>, request: &RequestDirect
         };
         let errand = Errand { want: want.clone(), stored: stored.as_ref().map(Stale::stored), how, leader };
         return match send::send(hub, errand).await {
-            Ok(Outcome::Found(found) | Outcome::Own(found)) => match begun(found, want).await? {
+            Ok(Outcome::Found(found) | Outcome::Own(found)) => match begun(hub, found, want).await? {
                 Some(found) => Ok(Answer::Found(found)),
                 None => continue,
             },
@@ -136,12 +138,17 @@ async fn ask_or_join(hub: &Arc<Hub>, want: &Arc<Wanted>, request: &RequestDirect
     Err(Error::Stalled)
 }
 
-/// `found` once its head may be sent. `None`: the origin has something else now, and what was found is not stored any more.
-async fn begun(mut found: Found, want: &Wanted) -> Result<Option<Found>, Error> {
-    match found.begin(want).await {
-        Ok(()) => Ok(Some(found)),
-        Err(Error::Changed) => Ok(None),
+/// `found` once its head may be sent. `None`: the origin has something else now, or gave what its digest does not say, and what was found is not
+/// stored any more.
+async fn begun(hub: &Arc<Hub>, mut found: Found, want: &Wanted) -> Result<Option<Found>, Error> {
+    let admitted = match found.begin(want).await {
+        Ok(()) if want.method == Method::HEAD => Ok(Some(found)),
+        Ok(()) => verify::admit(hub, found).await,
         Err(error) => Err(error),
+    };
+    match admitted {
+        Err(Error::Changed) => Ok(None),
+        admitted => admitted,
     }
 }
 
@@ -277,8 +284,9 @@ impl Stale {
 }
 
 /// The stored response for a request that says `only-if-cached`, if all it asks for is here.
-fn cached(found: Found, want: &Wanted) -> Result<Answer, Error> {
-    if found.lacks(want) { Err(Error::OnlyIfCached) } else { Ok(Answer::Found(found)) }
+fn cached(hub: &Hub, found: Found, want: &Wanted) -> Result<Answer, Error> {
+    let is_here = !found.lacks(want) && !verify::is_doubtful(hub, &found.known().object.meta);
+    if is_here { Ok(Answer::Found(found)) } else { Err(Error::OnlyIfCached) }
 }
 
 /// RFC 9111 §4.2.4: a stale response where the origin cannot be asked, if nothing forbids it.

@@ -17,6 +17,7 @@ mod gain;
 mod get;
 mod judge;
 mod known;
+mod mismatches;
 mod plan;
 mod send;
 mod standing;
@@ -37,7 +38,8 @@ use http::{HeaderMap, Method, Response, Uri, Version};
 use tokio::sync::watch;
 
 use self::{
-    asking::Asking, bounds::Bounds, content::Content, flight::Flights, gain::Gains, known::KnownCache, verify::Mismatches,
+    asking::Asking, bounds::Bounds, content::Content, flight::Flights, gain::Gains, known::KnownCache, mismatches::Mismatches,
+    verify::Verifications,
 };
 pub use self::{
     body::Body,
@@ -46,6 +48,7 @@ pub use self::{
     known::Known,
     standing::{Current, Standing},
     status::{CacheStatus, How},
+    verify::Verify,
 };
 use crate::{
     catalog::Catalog,
@@ -79,6 +82,10 @@ pub struct Config {
     pub object_max: u64,
     /// How long a reader waits for one byte, whatever the fill does meanwhile.
     pub reader_timeout: Duration,
+    /// When content whose digest is known is held against it.
+    pub verify: Verify,
+    /// Longer content is verified after it was served, whatever `verify` says.
+    pub verify_len_max: u64,
 }
 
 impl Default for Config {
@@ -93,6 +100,8 @@ impl Default for Config {
             finish_percent: 20,
             object_max: 128 << 30,
             reader_timeout: Duration::from_secs(120),
+            verify: Verify::Later,
+            verify_len_max: 64 << 20,
         }
     }
 }
@@ -202,6 +211,7 @@ pub(crate) struct Hub {
     gains: Gains,
     known: KnownCache,
     mismatches: Mismatches,
+    verifications: Verifications,
     /// Contents that are open and not complete, so that all who want one meet.
     contents: Mutex<HashMap<BlobId, Weak<Content>>>,
     stop: watch::Sender<bool>,
@@ -224,6 +234,7 @@ impl Cache {
             gains,
             known,
             mismatches: Mismatches::default(),
+            verifications: Verifications::default(),
             contents: Mutex::default(),
             stop: watch::Sender::new(false),
         }))

@@ -9,10 +9,13 @@ use std::{
 use bytes::Bytes;
 use http::{Method, Response, StatusCode, header};
 use http_body_util::BodyExt;
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout},
+};
 
 use super::{
-    CacheStatus, Error, Found, How, Hub, Known, Wanted, ask,
+    CacheStatus, Error, Found, How, Hub, Known, Verify, Wanted, ask,
     asking::Asked,
     bounds::Place,
     content::Content,
@@ -136,7 +139,10 @@ async fn ask_upstream(
         }
     })?);
     let config = hub.config();
-    let is_barred = hub.mismatches.bars(want.key.hash());
+    let is_barred = want.method == Method::GET && hub.mismatches.bars(want.key.hash(), Instant::now());
+    if is_barred && stored.is_none() && config.verify == Verify::Strict {
+        return Err(Error::Mismatch);
+    }
     let declared = hub.catalog.digest(want.key.text(), want.declared);
     let twin = if stored.is_none() && !is_barred { Twin::find(hub, want, declared).await } else { None };
     let mut range = match twin {

@@ -62,6 +62,8 @@ pub(super) fn fill(section: Section<'_>, cache: &mut cache::Config) {
     set_size(&section, "finish", &mut cache.finish_len);
     section.set("finish_percent", &mut cache.finish_percent);
     section.set("reader_timeout", &mut cache.reader_timeout);
+    section.set("verify", &mut cache.verify);
+    set_size(&section, "verify_max", &mut cache.verify_len_max);
     section.finish();
 }
 

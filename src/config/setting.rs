@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use toml_edit::Value;
 
 use crate::{
+    cache::Verify,
     census::Personal,
     classify::{BadHost, Closed, Door, Host, HostPattern, OriginPattern},
     config::{
@@ -160,6 +161,7 @@ texts! {
     Parameter => parameter, "write a name such as \"session\", or the beginning of names and a *, such as \"utm_*\"";
     Errors => errors, "write \"heuristic\", \"explicit\" or \"never\"";
     Personal => |text| Personal::named(text).ok_or_else(|| format!("{text} is no such choice")), "write \"keep\", \"hash\" or \"off\"";
+    Verify => |text| Verify::named(text).ok_or_else(|| format!("{text} is no such choice")), "write \"later\" or \"strict\"";
     Flavour => flavour, "write \"per-core\" or \"shared\"";
     Strategy => strategy, "the strategies are auto, copy, sendfile and map";
     Closed => closed, "write any of \"administration\", \"server-sync\", \"dss-auth\", \"roll-up\", \"inventory\", \"descriptions\" and \"other\"";

@@ -133,8 +133,11 @@ families! {
             "Contents that matched their declared digest.",
             "It stands still while content with digests is filled.";
         digests_mismatched: Counter = "weir_digests_mismatched_total",
-            "Contents that did not match their declared digest and went to quarantine.",
+            "Contents that did not match their declared digest and are not served any more.",
             "It rises at all: an upstream gives wrong bytes.";
+        quarantined: Counter = "weir_quarantined_total",
+            "Of those, contents that are kept in quarantine for the administrator; of one source 8 an hour.",
+            "It rises at all: look into quarantine/ of the data directory.";
     }
 
     /// Handles for `store`: space and disk.

@@ -59,7 +59,9 @@ fn of_cache(error: &cache::Error) -> StatusCode {
         | cache::Error::Unasked(_)
         | cache::Error::Ambiguous
         | cache::Error::Short
-        | cache::Error::Unresumable => StatusCode::BAD_GATEWAY,
+        | cache::Error::Unresumable
+        | cache::Error::Mismatch
+        | cache::Error::Unverified => StatusCode::BAD_GATEWAY,
         cache::Error::Store(_) | cache::Error::Busy { .. } | cache::Error::Stopped => StatusCode::SERVICE_UNAVAILABLE,
         // RFC 9111 §5.2.1.7 for the latter.
         cache::Error::Stalled | cache::Error::OnlyIfCached => StatusCode::GATEWAY_TIMEOUT,

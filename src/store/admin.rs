@@ -121,9 +121,12 @@ impl Shared {
     }
 
     /// Runs in the pool. The file is moved before the index forgets the blob: after a crash between, the blob is met as missing and forgotten.
-    pub(super) fn quarantine(&self, id: BlobId, reason: &str) -> Result<(), Error> {
-        if self.table.blob(id, |_| ()).is_none() {
-            return Err(Error::Absent { blob: id, offset: 0 });
+    pub(super) fn quarantine(&self, key: KeyHash, object: ObjectId, reason: &str) -> Result<bool, Error> {
+        let Some(slot) = self.table.slots(key).into_iter().find(|slot| slot.object == object) else { return Ok(false) };
+        let id = slot.blob;
+        if self.table.blob(id, |entry| entry.keys().len()).is_none_or(|responses| responses > 1) {
+            self.remove_object(key, object);
+            return Ok(false);
         }
         let (from, to) = (self.layout.blob(id), self.layout.quarantined(id));
         tracing::warn!(blob = %id, reason, kept = %to.display(), "a content was put into quarantine");
@@ -133,7 +136,8 @@ impl Shared {
         };
         self.remove_blob(id);
         moved.map_err(|error| self.io_failed("quarantine", from, error))?;
-        self.bound_quarantine().map_err(|error| self.io_failed("quarantine", self.layout.quarantine(), error))
+        let bounded = self.bound_quarantine().map_err(|error| self.io_failed("quarantine", self.layout.quarantine(), error));
+        bounded.map(|()| true)
     }
 
     /// Copies a content that lies in a pack, as far as it is present.

@@ -360,10 +360,11 @@ impl Store {
         memory::derived_bytes(self.shared.config.memory)
     }
 
-    /// Takes a blob and all its objects out of the cache and keeps its bytes for the administrator (bounded; the oldest go first).
-    pub async fn quarantine(&self, id: BlobId, reason: &str) -> Result<(), Error> {
-        let reason = reason.to_owned();
-        self.run(Kind::Background, move |store| store.quarantine(id, &reason)).await
+    /// Takes a stored response out of the cache and keeps its content for the administrator (bounded; the oldest go first): true. Content that
+    /// other responses share stays theirs, and only this one goes.
+    pub async fn quarantine(&self, object: &Object, reason: &str) -> Result<bool, Error> {
+        let (key, id, reason) = (object.meta.key.hash(), object.id, reason.to_owned());
+        self.run(Kind::Background, move |store| store.quarantine(key, id, &reason)).await
     }
 
     /// Makes everything durable, ends the threads and releases the data directory. Later calls get [`Error::Closed`].

@@ -34,6 +34,7 @@ mod room;
 mod sending;
 mod signatures;
 mod site_policy;
+mod strict;
 mod support;
 mod tls;
 mod vanished;

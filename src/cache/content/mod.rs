@@ -302,6 +302,29 @@ impl Content {
         }
     }
 
+    /// Waits until all of it is stored, asking for what is missing; or until `len_max` bytes of a content of unknown length are.
+    ///
+    /// # Errors
+    /// Why it cannot be completed; [`Error::Unverified`] when the store did not take all of it.
+    pub(super) async fn complete(self: &Arc<Self>, len_max: u64) -> Result<(), Error> {
+        self.reader(None, None).exhaust(len_max).await?;
+        let deadline = Instant::now() + self.hub.config().reader_timeout;
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if self.len().is_none_or(|len| len > len_max) || self.is_complete() {
+                return Ok(());
+            }
+            // The last bytes are on their way to the disk as long as the run that brought them has not ended.
+            if self.lock().runs.is_empty() {
+                return if self.is_complete() { Ok(()) } else { Err(Error::Unverified) };
+            }
+            if tokio::time::timeout_at(deadline, changed).await.is_err() {
+                return Err(Error::Stalled);
+            }
+        }
+    }
+
     /// Where run `id` shall end, as planned or as shortened since.
     pub(super) fn run_end(&self, id: u64) -> Option<u64> {
         self.lock().runs.iter().find(|run| run.id == id).and_then(|run| run.end)
@@ -337,7 +360,7 @@ impl Content {
         let idle = state.runs.is_empty();
         drop(state);
         if self.blob.is_complete() {
-            verify::start(&self.hub, self.blob.clone(), self.object.clone());
+            verify::start(&self.hub, &self.blob, &self.object);
         } else if idle && self.binding.is_none() {
             // Nothing can ever complete it. Gone before readers hear of the end: who asks again then shall not find it.
             self.hub.store.remove(&self.object);

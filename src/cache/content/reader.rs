@@ -188,40 +188,48 @@ impl Reader {
         }
     }
 
+    /// Waits until all that it wants has arrived, or `len_max` bytes of it, for a client that was promised nothing yet.
+    pub(in crate::cache) async fn exhaust(mut self, len_max: u64) -> Result<(), Error> {
+        self.set_begun(false);
+        self.await_rest(len_max).await
+    }
+
     /// Keeps the fill of the rest going until it is there, or weir stops.
     async fn linger(mut self) {
         let stopping = self.content.hub.stopping();
         tokio::select! {
-            () = self.await_rest() => {}
+            // Nobody hears of the error: nobody reads.
+            _ = self.await_rest(u64::MAX) => {}
             () = stopping => {}
         }
     }
 
-    /// Reads nothing, but asks for the rest until it is there.
-    async fn await_rest(&mut self) {
+    /// Reads nothing, but asks for the rest until it is there, or all before `until`.
+    async fn await_rest(&mut self, until: u64) -> Result<(), Error> {
         let content = self.content.clone();
-        while self.at < self.end {
+        while self.at < self.end.min(until) {
             let mut changed = std::pin::pin!(content.changed.notified());
             changed.as_mut().enable();
             match content.step(self) {
                 Step::Bytes(bytes) => drop(self.moved(bytes)),
                 Step::Read(_) => {
-                    let until = content.blob.present_until(self.at).unwrap_or(self.at).min(self.end);
-                    let present = until - self.at;
-                    self.at = until;
+                    let present = content.blob.present_until(self.at).unwrap_or(self.at).min(self.end) - self.at;
                     if present == 0 {
-                        return;
+                        // Evicted, or found rotten, at this moment.
+                        return Err(Error::Short);
                     }
-                    self.moved(Bytes::new());
+                    self.advanced(present);
                 }
                 Step::Wait => {
                     if tokio::time::timeout(content.hub.config().reader_timeout, changed).await.is_err() {
-                        return;
+                        return Err(Error::Stalled);
                     }
                 }
-                Step::End | Step::Failed(_) => return,
+                Step::End => return Ok(()),
+                Step::Failed(error) => return Err(error),
             }
         }
+        Ok(())
     }
 
     /// Whether the fill of what this reader leaves behind goes on without it: it is under way, nobody else sees to it, and

@@ -202,7 +202,8 @@ async fn a_content_in_a_pack_is_copied_into_quarantine() {
     let disk = SimDisk::new(9);
     let store = packing(&disk).await;
     let blob = put(&store, "/bad", &content(1, LEN)).await;
-    store.quarantine(blob.id(), "on purpose").await.unwrap();
+    let stored = store.lookup(key("/bad").hash()).await.unwrap()[0].clone();
+    assert!(store.quarantine(&stored, "on purpose").await.unwrap());
     assert!(store.lookup(key("/bad").hash()).await.unwrap().is_empty());
     let file = disk.open(&Path::new("/data/quarantine").join(blob.id().to_string())).unwrap();
     let mut bytes = vec![0; LEN as usize];

@@ -171,13 +171,24 @@ async fn quarantined_content_is_kept_aside_and_never_found() {
     let disk = SimDisk::new(8);
     let store = start(&disk).await;
     let blob = put(&store, "/a", &content(1, 1_000)).await;
-    store.quarantine(blob.id(), "digest mismatch").await.unwrap();
+    let stored = store.lookup(key("/a").hash()).await.unwrap()[0].clone();
+    assert!(store.quarantine(&stored, "digest mismatch").await.unwrap());
     assert!(store.lookup(key("/a").hash()).await.unwrap().is_empty());
     let kept = PathBuf::from(format!("/data/quarantine/{}", blob.id()));
     store.flush().await.unwrap();
     settle(&store).await;
     assert!(disk.files().contains(&kept));
-    assert!(store.quarantine(blob.id(), "again").await.is_err());
+    assert!(!store.quarantine(&stored, "again").await.unwrap());
+}
+
+#[tokio::test]
+async fn quarantine_takes_nothing_from_those_who_share_the_content() {
+    let store = start(&SimDisk::new(8)).await;
+    let blob = put(&store, "/right", &content(1, 1_000)).await;
+    let wrong = store.insert(meta("/wrong", &blob));
+    assert!(!store.quarantine(&wrong, "digest mismatch").await.unwrap());
+    assert!(store.lookup(key("/wrong").hash()).await.unwrap().is_empty());
+    assert_eq!(store.lookup(key("/right").hash()).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
