@@ -7,13 +7,14 @@ mod dates;
 mod messages;
 mod multipart;
 mod ranges;
+mod rewrite;
 mod soap;
 mod structured;
 mod xpress;
 
 pub use self::{
-    cache_control::cache_control, dates::dates, messages::messages, multipart::multipart, ranges::ranges, soap::soap,
-    structured::structured, xpress::xpress,
+    cache_control::cache_control, dates::dates, messages::messages, multipart::multipart, ranges::ranges, rewrite::rewrite,
+    soap::soap, structured::structured, xpress::xpress,
 };
 
 /// Reads any bytes; panics when a promise is broken.
@@ -26,6 +27,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("messages", messages),
     ("multipart", multipart),
     ("ranges", ranges),
+    ("rewrite", rewrite),
     ("soap", soap),
     ("structured", structured),
     ("xpress", xpress),

@@ -45,8 +45,13 @@ enum Kind {
         /// Bytes still to come; `None` when the length is unknown.
         rest: Option<u64>,
     },
-    Relayed(Box<upstream::Body>),
+    Relayed(Box<dyn Relayed>),
 }
+
+/// An upstream body, as it comes or as somebody made it.
+trait Relayed: http_body::Body<Data = Bytes, Error = upstream::Error> + Send + Unpin {}
+
+impl<B: http_body::Body<Data = Bytes, Error = upstream::Error> + Send + Unpin> Relayed for B {}
 
 /// A stretch of a stored response's body.
 pub(super) enum Stretch {
@@ -84,8 +89,11 @@ impl Body {
         Self::new(kind, Source::Store)
     }
 
-    /// An upstream body, with its trailers.
-    pub fn relayed(body: upstream::Body) -> Self {
+    /// An upstream body, or what is made of one, with its trailers.
+    pub fn relayed<B>(body: B) -> Self
+    where
+        B: http_body::Body<Data = Bytes, Error = upstream::Error> + Send + Unpin + 'static,
+    {
         Self::new(Kind::Relayed(Box::new(body)), Source::Relayed)
     }
 

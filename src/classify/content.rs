@@ -39,7 +39,7 @@ impl Policy {
         if let Some(why) = is_service.then_some(PassReason::Service).or_else(|| pass_reason(asked)) {
             let query = path::sift(asked.uri.query(), Query::Keep, form == Form::CacheHost);
             let path_and_query = path::join(asked.uri.path(), query.kept.as_deref());
-            return Ok(Class::Pass(Pass { door, why, origin, upstream, path_and_query, call: None }));
+            return Ok(Class::Pass(Pass { door, why, origin, upstream, path_and_query, call: None, rewrites: false }));
         }
         let rule = rule(family, asked.uri.path());
         let sifted = sift(asked.uri, rule, form);

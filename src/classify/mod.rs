@@ -8,6 +8,7 @@ mod door;
 mod host;
 mod origins;
 mod path;
+mod place;
 mod policy;
 mod refusal;
 mod rules;
@@ -116,6 +117,8 @@ pub struct Pass {
     pub path_and_query: String,
     /// Of an update service: what the call may say before any of it is passed on.
     pub call: Option<Call>,
+    /// The URLs of content in the answer are to be made what [`Policy::place`] says.
+    pub rewrites: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,6 +206,8 @@ pub struct Site {
     pub pass: Vec<Box<str>>,
     /// What of a WSUS is open that branch clients do not need.
     pub opened: Opened,
+    /// What clients call this weir: URLs of content in the answers of a WSUS are made to begin with it. `None`: they stay as they are.
+    pub rewrite_to: Option<Origin>,
     pub caching: Caching,
 }
 

@@ -96,11 +96,11 @@ pub(super) fn is_below(path: &str, prefix: &str) -> bool {
 }
 
 /// The parameter that names the origin to a cache host (microsoft/do-client, `download.cpp`).
-const CACHE_HOST_ORIGIN: &str = "cacheHostOrigin";
+pub(super) const CACHE_HOST_ORIGIN: &str = "cacheHostOrigin";
 
-/// The raw value of `cacheHostOrigin`. A client appends its own after any that the URL had, so the last one counts.
-pub(super) fn cache_host_origin(query: &str) -> Option<&str> {
-    query.split('&').rev().find_map(|parameter| {
+/// The raw values of `cacheHostOrigin`, the last one first. A client appends its own after any that the URL had, so the last one counts.
+pub(super) fn cache_host_origins(query: &str) -> impl Iterator<Item = &str> {
+    query.split('&').rev().filter_map(|parameter| {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         name.eq_ignore_ascii_case(CACHE_HOST_ORIGIN).then_some(value)
     })

@@ -21,10 +21,10 @@ pub struct Policy {
     node: Box<str>,
     own_names: Vec<HostPattern>,
     own_ports: Vec<u16>,
-    target_max: usize,
+    pub(super) target_max: usize,
     pub(super) policies: Policies,
     pub(super) origins: Origins,
-    sites: Sites,
+    pub(super) sites: Sites,
 }
 
 /// Whom a request is addressed to.
@@ -128,9 +128,8 @@ impl Policy {
 
     /// `GET /path` with the addressee in `Host`, or nowhere.
     fn origin_form(&self, asked: &Asked<'_>, to: Option<&Addressee<'_>>) -> Result<Class, Refusal> {
-        if asked.doors.contains(&Door::Delivery)
-            && let Some(value) = asked.uri.query().and_then(path::cache_host_origin)
-        {
+        let is_cache_host = asked.doors.contains(&Door::Delivery) || self.sites.rewrite(asked.doors);
+        if let Some(value) = asked.uri.query().filter(|_| is_cache_host).and_then(|query| self.cache_host_origin(query)) {
             return self.delivery(asked, value);
         }
         let path = asked.uri.path();
@@ -155,6 +154,13 @@ impl Policy {
         })
     }
 
+    /// The origin that a cache host is asked for. A client whose cache host is weir adds weir's own name to a URL that was made to begin with it:
+    /// then the origin is the one before.
+    fn cache_host_origin<'a>(&self, query: &'a str) -> Option<&'a str> {
+        let is_other = |value: &&str| !Host::parse(value).is_ok_and(|host| self.is_own_name(&host));
+        path::cache_host_origins(query).find(is_other).or_else(|| path::cache_host_origins(query).next())
+    }
+
     /// A Delivery Optimization cache host is asked, and `value` is the raw text of `cacheHostOrigin`.
     fn delivery(&self, asked: &Asked<'_>, value: &str) -> Result<Class, Refusal> {
         let text = percent_encoding::percent_decode_str(value).decode_utf8().map_err(|_| bad_host(value, BadHost::Character))?;
@@ -163,6 +169,11 @@ impl Policy {
             return Err(Refusal::method(asked.method, &[Door::Delivery]));
         }
         if let Some(site) = self.sites.origin(asked.doors, &host, asked.uri.path()) {
+            return site.classify(asked, Door::Delivery, Form::CacheHost);
+        }
+        // A client that knows the WSUS by our name has our name for its origin, too.
+        let own = self.sites.unnamed(asked.doors, asked.uri.path()).filter(|site| site.door() == Door::Wsus);
+        if let Some(site) = own.filter(|_| self.is_own_name(&host)) {
             return site.classify(asked, Door::Delivery, Form::CacheHost);
         }
         // The client kept scheme and port of the URL it had; only the host was replaced (microsoft/do-client, download.cpp).

@@ -35,6 +35,7 @@ pub(super) struct Site {
     catch_all: bool,
     pass: Vec<Box<str>>,
     opened: Opened,
+    rewrite_to: Option<Origin>,
     caching: Caching,
     /// For what the caching of a reverse site does not cover.
     policies: Policies,
@@ -59,6 +60,7 @@ impl Sites {
                 catch_all: site.catch_all,
                 pass: site.pass.clone(),
                 opened: site.opened,
+                rewrite_to: site.rewrite_to.clone(),
                 caching: site.caching.clone(),
                 policies: config.policies,
             })
@@ -90,6 +92,17 @@ impl Sites {
         self.0.iter().find(|site| is_open(site) && site.has_path(path) && (is_origin(site) || site.has_host(host, None)))
     }
 
+    /// The site of this name, and what clients call this weir in the answers of its server.
+    pub(super) fn rewriting(&self, name: &str) -> Option<(&Site, &Origin)> {
+        let site = self.0.iter().find(|site| *site.name == *name)?;
+        Some((site, site.rewrite_to.as_ref()?))
+    }
+
+    /// Whether clients that came through one of these doors were told to fetch content of others here, too.
+    pub(super) fn rewrite(&self, doors: &[Door]) -> bool {
+        self.0.iter().any(|site| site.rewrite_to.is_some() && doors.contains(&site.door))
+    }
+
     /// The key of a URL at a site's own origin.
     pub(super) fn key_of(&self, origin: &Origin, url: &Uri) -> Option<CacheKey> {
         let site = self.0.iter().find(|site| site.origin == *origin && url.path().starts_with(&*site.base))?;
@@ -105,6 +118,11 @@ impl Sites {
 impl Site {
     pub(super) fn door(&self) -> Door {
         self.door
+    }
+
+    /// Whether the server behind it is called by this name.
+    pub(super) fn is_called(&self, host: &Host<'_>) -> bool {
+        host.text() == *self.origin.host || self.has_host(host, None)
     }
 
     fn has_host(&self, host: &Host<'_>, port: Option<u16>) -> bool {
@@ -159,7 +177,8 @@ impl Site {
                 ..self.want(door, self.key(&path.to_ascii_lowercase(), None), self.full_path(path, query))
             })),
             wsus::Verdict::Call(call) => {
-                Ok(Class::Pass(Pass { call: Some(call), ..self.passed(door, PassReason::Service, path, query) }))
+                let rewrites = self.rewrite_to.is_some() && call.is_answered_with_places();
+                Ok(Class::Pass(Pass { call: Some(call), rewrites, ..self.passed(door, PassReason::Service, path, query) }))
             }
             wsus::Verdict::Content(_) | wsus::Verdict::SelfUpdate | wsus::Verdict::Pass => {
                 Ok(self.pass(door, PassReason::Service, path, query))
@@ -190,7 +209,7 @@ impl Site {
 
     fn passed(&self, door: Door, why: PassReason, path: &str, query: Option<&str>) -> Pass {
         let (origin, upstream) = (self.origin.clone(), Some(self.name.clone()));
-        Pass { door, why, origin, upstream, path_and_query: self.full_path(path, query), call: None }
+        Pass { door, why, origin, upstream, path_and_query: self.full_path(path, query), call: None, rewrites: false }
     }
 
     /// What the origin calls a path below the site.

@@ -12,6 +12,7 @@ use crate::{
         setting::{HostField, RequestPath, ServerName, Url, origin_pattern},
         units::Rate,
     },
+    key::Scheme,
     upstream::{Connections, Definition, Kind},
 };
 
@@ -30,6 +31,9 @@ pub(super) struct Upstream {
     pub(super) catch_all: bool,
     pass: Vec<String>,
     opened: Vec<Closed>,
+    /// What clients call this weir in answers that say where content is.
+    pub(super) rewrite_to: Option<At<Url>>,
+    accept_unsigned: bool,
     /// `None`: as all doors.
     caching: Option<Caching>,
     definition: Definition,
@@ -54,6 +58,8 @@ impl Upstream {
             catch_all: false,
             pass: Vec::new(),
             opened: Vec::new(),
+            rewrite_to: None,
+            accept_unsigned: false,
             caching: None,
             connections: [None; 2],
             door_keys: Vec::new(),
@@ -110,12 +116,36 @@ impl Upstream {
             }
             self.opened = open.value;
         }
+        self.read_rewriting(section);
         // Without any other claim a reverse site claims everything. A WSUS knows its own paths.
         self.catch_all = self.door() == Some(Door::Reverse) && self.hosts.is_empty() && self.paths.is_empty();
         if let Some(catch_all) = section.get("catch_all") {
             self.catch_all = catch_all.value;
             self.door_keys.push(("catch_all", catch_all.place));
         }
+    }
+
+    fn read_rewriting(&mut self, section: &Section<'_>) {
+        section.set("accept_unsigned", &mut self.accept_unsigned);
+        let Some(to) = section.get::<Url>("rewrite_to") else { return };
+        if self.door() != Some(Door::Wsus) {
+            let remedy = "leave it out, or add door = \"wsus\"";
+            section.complain(&to.place, "rewrite_to means something only behind the wsus door", remedy);
+        }
+        if !to.value.base.is_empty() {
+            section.complain(&to.place, "it has a path", "write scheme, name and port by which clients reach this weir");
+        }
+        if self.url.value.origin.scheme == Scheme::Http && !self.accept_unsigned {
+            let what = "the server is asked over plain http, so nobody vouches for the places and digests that its answers name";
+            section.complain(&to.place, what, "write https and the server's TLS port into url, or accept_unsigned = true");
+        }
+        let Url { origin, .. } = &to.value;
+        let names_it = |host: &OriginPattern| host.host.matches(&origin.host) && host.port.is_none_or(|port| port == origin.port);
+        if !self.hosts.is_empty() && !self.hosts.iter().any(names_it) {
+            let what = format!("{} is none of the hosts of this server, so clients would not find it", origin.authority());
+            section.complain(&to.place, what, "add it to hosts, or leave hosts out");
+        }
+        self.rewrite_to = Some(to);
     }
 
     fn read_caching(&mut self, section: Section<'_>, policies: &Policies) {
@@ -194,6 +224,7 @@ impl Upstream {
             catch_all: self.catch_all && kind != SiteKind::Origin,
             pass: boxed(&self.pass),
             opened: self.opened.iter().copied().collect(),
+            rewrite_to: self.rewrite_to.as_ref().map(|to| to.value.origin.clone()),
             caching: self.caching.clone().unwrap_or(Caching { policy: policies.http, ignored_parameters: Vec::new() }),
             kind,
         })

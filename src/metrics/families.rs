@@ -293,6 +293,12 @@ families! {
         unread: Words = "weir_metadata_unread_total",
             "Calls, replies and parts of them that passed unread, by reason.",
             "reason=\"lagging\" rises: weir has too little processor time. xml, xpress or fragment: the server speaks in a way that weir does not know.";
+        rewritten: Counter = "weir_metadata_urls_rewritten_total",
+            "URLs of content that were made to lead through weir, where rewrite_to of an [[upstream]] is set.",
+            "It stands still while computers download: they go past weir.";
+        unwritten: Counter = "weir_metadata_urls_left_total",
+            "URLs of content that stayed as they were there: origins that no rule allows, or ways to write them that no server uses.",
+            "It rises: clients fetch content elsewhere, and [origins] may lack a host.";
     }
 
     /// Handles for `app`: the process.

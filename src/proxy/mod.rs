@@ -17,6 +17,7 @@ pub mod recognised;
 mod recorded;
 mod rescue;
 mod respond;
+mod rewrite;
 mod tunnel;
 pub mod unserved;
 

@@ -87,6 +87,10 @@ impl Observer {
         Arc::new(Self { notes, waiting, next: AtomicU64::new(0), metrics })
     }
 
+    pub(super) fn metrics(&self) -> &metrics::Catalog {
+        &self.metrics
+    }
+
     /// A call that is passed on.
     pub(super) fn called(&self, client: IpAddr, at: SystemTime, coding: Coding, content: &Bytes) {
         self.tell(content.len(), Note::Request { client, at, coding, content: content.clone() });

@@ -10,7 +10,7 @@ use super::{
     connection::{Connection, RequestBody},
     observe::Tap,
     respond::{self, Answered},
-    target,
+    rewrite, target,
 };
 use crate::{
     cache::{CacheStatus, How},
@@ -45,6 +45,7 @@ impl Proxy {
         let sent = SystemTime::now();
         let mut bound = connection.take_bound();
         let observed = pass.call.filter(|call| call.is_answered_with_metadata()).and(pass.upstream.clone());
+        let rewriting = if pass.rewrites { rewrite::asked(&mut request, pass.upstream.clone()) } else { None };
         let response = self.upstreams.relay(&target(pass.origin, pass.upstream), request, &mut bound).await;
         connection.keep_bound(bound);
         let response = response?;
@@ -62,7 +63,10 @@ impl Proxy {
         };
         let status = CacheStatus { fwd_status: Some(response.status()), ..CacheStatus::new(how) };
         let tap = observed.and_then(|upstream| self.tap(upstream, &response));
-        Ok(Answered { tap, ..respond::relayed(response, status) })
+        match rewriting {
+            Some(rewriting) => Ok(self.rewritten(rewriting, response, tap, status)),
+            None => Ok(Answered { tap, ..respond::relayed(response, status) }),
+        }
     }
 
     /// Metadata is looked at while it passes, if it is in a coding that is known.

@@ -158,7 +158,10 @@ fn without_content(fields: &mut HeaderMap) {
 }
 
 /// A response that goes to one client only, as it came.
-pub(super) fn relayed(response: Response<upstream::Body>, status: CacheStatus) -> Answered {
+pub(super) fn relayed<B>(response: Response<B>, status: CacheStatus) -> Answered
+where
+    B: http_body::Body<Data = Bytes, Error = upstream::Error> + Send + Unpin + 'static,
+{
     let received = response.version();
     let mut response = response.map(Body::relayed);
     fields::remove_hop_by_hop(response.headers_mut());

@@ -99,7 +99,7 @@ pub(super) fn kept(text: &str, max: usize) -> Box<str> {
 }
 
 /// 20 times the largest reply that was seen.
-const PLAIN_MAX: u64 = 1 << 30;
+pub(super) const PLAIN_MAX: u64 = 1 << 30;
 
 /// URLs and titles are the longest texts of interest.
 const TEXT_MAX: usize = 4096;

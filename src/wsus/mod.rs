@@ -1,7 +1,7 @@
 //! What passes between Windows computers and their update server, read: bytes in, facts out.
 //!
-//! Pure: no I/O, no clock. It never changes a byte of what passes, and nothing that it learns is needed for passing it on. Every reader takes
-//! its input in arbitrary pieces and needs the same small memory for any length: single replies exceed 50 MB (MS-WUSP 2.2).
+//! Pure: no I/O, no clock. Nothing that it learns is needed for passing a message on, and only [`Rewriter`] makes other bytes of it. Every reader
+//! takes its input in arbitrary pieces and needs the same small memory for any length: single replies exceed 50 MB (MS-WUSP 2.2).
 
 mod call;
 mod fragment;
@@ -9,6 +9,7 @@ mod guid;
 mod message;
 mod reply;
 mod request;
+mod rewrite;
 mod services;
 pub mod xml;
 pub mod xpress;
@@ -22,6 +23,7 @@ pub use self::{
     guid::Guid,
     reply::{Fact, Location, Reply},
     request::{Build, Computer, Event, Outcome, Request, Said},
+    rewrite::Rewriter,
     services::{Closed, Opened, Operation},
 };
 

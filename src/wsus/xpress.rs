@@ -47,25 +47,34 @@ impl Decoder {
 
     /// Takes the next bytes, and gives `out` every block that has become whole. After an error nothing more can be decoded.
     pub fn decode<E: From<Malformed>>(&mut self, mut bytes: &[u8], mut out: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+        while let Some(plain) = self.block(&mut bytes)? {
+            out(plain)?;
+        }
+        Ok(())
+    }
+
+    /// Takes from the front of `bytes` what the next block needs, and gives the block when it has become whole. `None`: all were taken, and more
+    /// are needed. After an error nothing more can be decoded.
+    pub fn block(&mut self, bytes: &mut &[u8]) -> Result<Option<&[u8]>, Malformed> {
         while !bytes.is_empty() {
             let wanted = self.block.map_or(HEADER_LEN, |block| block.coded) - self.coded.len();
             let (now, later) = bytes.split_at(bytes.len().min(wanted));
             self.coded.extend_from_slice(now);
-            bytes = later;
+            *bytes = later;
             if now.len() < wanted {
                 break;
             }
-            match self.block.take() {
-                None => self.block = Some(self.header()?),
-                Some(block) => {
-                    self.plain.clear();
-                    expand(&self.coded, block.plain, &mut self.plain)?;
-                    out(&self.plain)?;
-                }
-            }
+            let Some(block) = self.block.take() else {
+                self.block = Some(self.header()?);
+                self.coded.clear();
+                continue;
+            };
+            self.plain.clear();
+            expand(&self.coded, block.plain, &mut self.plain)?;
             self.coded.clear();
+            return Ok(Some(&self.plain));
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Nothing more comes.

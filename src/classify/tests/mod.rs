@@ -1,5 +1,6 @@
 //! A branch's policy, and what becomes of requests under it. The tables by door are in `tables.rs`.
 
+mod places;
 mod tables;
 
 use std::net::SocketAddr;
@@ -40,6 +41,7 @@ fn site(name: &str, kind: SiteKind) -> Site {
         catch_all: false,
         pass: vec![],
         opened: Opened::default(),
+        rewrite_to: None,
         caching: Caching::default(),
     }
 }

@@ -85,6 +85,10 @@ const PROBLEMS: &[(&str, &[(&str, &str)])] = &[
     ("[[upstream]]\nname = 'a'\nurl = 'http://x'\ndoor = 'reverse'\n[upstream.caching]\nignore_parameters = ['a=b', '', 'x*', 'y*z']\nstale_max_mutable = '1 d'\n",
      &[("6:22", "no name of a parameter"), ("6:29", "no name of a parameter"), ("6:39", "no name of a parameter"), ("7:1", "unknown key; known here: heuristic_percent")]),
     ("[[upstream]]\nname = 'a'\nurl = 'http://x'\n[upstream.caching]\nset_cookie = false\n", &[("4:1", "only behind the reverse door; add door = \"reverse\"")]),
+    ("[[upstream]]\nname = 'a'\nurl = 'http://x:8530'\ndoor = 'wsus'\nhosts = ['w']\nrewrite_to = 'http://weir/x'\n",
+     &[("6:14", "it has a path"), ("6:14", "nobody vouches"), ("6:14", "none of the hosts of this server")]),
+    ("[[upstream]]\nname = 'a'\nurl = 'https://x:8531'\nrewrite_to = 'weir'\n[[upstream]]\nname = 'b'\nurl = 'https://y'\nrewrite_to = 'http://weir'\n",
+     &[("4:14", "has no scheme"), ("8:14", "only behind the wsus door")]),
     ("[admin]\nnames = ['weir.example.com:8081', 'http://x']\n", &[("2:10", "it has a port"), ("2:35", "is no host")]),
 ];
 

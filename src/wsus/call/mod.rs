@@ -121,6 +121,11 @@ impl Call {
         self.service.namespace == Namespace::Client && names.contains(&self.operation.name)
     }
 
+    /// What is answered says where content lies.
+    pub fn is_answered_with_places(&self) -> bool {
+        self.is_answered_with_metadata() && self.operation.name != "SyncUpdates"
+    }
+
     /// It says something of a computer.
     pub fn tells_of_clients(&self) -> bool {
         match self.service.namespace {

@@ -188,6 +188,11 @@ impl Tokenizer {
         if is_whole && (self.has_root || self.form == Form::Fragment) { Ok(()) } else { Err(Malformed::Truncated) }
     }
 
+    /// Whether what comes next is text, or the `<` or `&` that ends it.
+    pub fn is_in_text(&self) -> bool {
+        self.state == State::Text
+    }
+
     fn text<E: From<Malformed>>(&mut self, bytes: &[u8], sink: &mut impl FnMut(Event<'_>) -> Result<(), E>) -> Result<usize, E> {
         let len = bytes.iter().position(|byte| matches!(byte, b'<' | b'&')).unwrap_or(bytes.len());
         if len > 0 {

@@ -28,6 +28,8 @@ struct Agent {
     name: String,
     /// Whether it asks for XPRESS, as all real ones do.
     xpress: bool,
+    /// Where its files are said to be: a name with a port.
+    place: &'static str,
     dialogue: Dialogue,
 }
 
@@ -40,8 +42,12 @@ struct Wanted {
 
 /// Runs the whole dialogue of one computer against whoever listens at `address`.
 pub(super) async fn update(address: SocketAddr, seed: u64, xpress: bool) -> Dialogue {
-    let connection = Client::connect(address).await;
-    let mut agent = Agent { address, connection, name: format!("pc-{seed}"), xpress, dialogue: Dialogue::default() };
+    update_from(address, HOST, seed, xpress).await
+}
+
+/// The same where all files are said to be at `place`.
+pub(super) async fn update_from(address: SocketAddr, place: &'static str, seed: u64, xpress: bool) -> Dialogue {
+    let mut agent = Agent::new(address, place, format!("pc-{seed}"), xpress).await;
     agent.sign_in().await;
     let updates = agent.scan().await;
     let files = agent.metadata(&updates).await;
@@ -54,14 +60,18 @@ pub(super) async fn update(address: SocketAddr, seed: u64, xpress: bool) -> Dial
 
 /// The same up to the metadata, and nothing is fetched.
 pub(super) async fn look(address: SocketAddr) {
-    let connection = Client::connect(address).await;
-    let mut agent = Agent { address, connection, name: "pc".into(), xpress: true, dialogue: Dialogue::default() };
+    let mut agent = Agent::new(address, HOST, "pc".into(), true).await;
     agent.sign_in().await;
     let updates = agent.scan().await;
     agent.metadata(&updates).await;
 }
 
 impl Agent {
+    async fn new(address: SocketAddr, place: &'static str, name: String, xpress: bool) -> Self {
+        let connection = Client::connect(address).await;
+        Self { address, connection, name, xpress, place, dialogue: Dialogue::default() }
+    }
+
     async fn sign_in(&mut self) {
         self.client("GetConfig", "<protocolVersion>2.90</protocolVersion>").await;
         let id = format!("<clientId>e1da06a3-5601-43c9-bac3-52d5db701494</clientId><dnsName>{}</dnsName>", self.name);
@@ -119,8 +129,10 @@ impl Agent {
         let sizes = between(&told, "\" Size=\"", "\"");
         let digests = between(&told, "File Digest=\"", "\"");
         let located = between(&told, "<FileDigest>", "<").into_iter().zip(between(&told, "<Url>", "<"));
+        let place = self.place;
         let wanted = |(sha1, url): (String, String)| {
-            let path = url.strip_prefix(&format!("http://{HOST}")).unwrap_or_else(|| panic!("{url} is not at {HOST}")).to_owned();
+            let path =
+                url.strip_prefix(&format!("http://{place}")).unwrap_or_else(|| panic!("{url} is not at {place}")).to_owned();
             let nth = digests.iter().position(|digest| *digest == sha1).unwrap();
             Wanted { path, sha1, size: sizes[nth].parse().unwrap() }
         };
@@ -133,7 +145,7 @@ impl Agent {
         starts.shuffle(&mut StdRng::seed_from_u64(seed));
         let lanes = (0..4).map(|lane| {
             let starts: Vec<u64> = starts.iter().copied().skip(lane).step_by(4).collect();
-            fetch_ranges(self.address, file.path.clone(), file.size, starts)
+            fetch_ranges(self.address, self.place, file.path.clone(), file.size, starts)
         });
         let replies: BTreeMap<u64, Reply> = futures_util::future::join_all(lanes).await.into_iter().flatten().collect();
         let whole: Vec<u8> = replies.values().flat_map(|reply| reply.body.iter().copied()).collect();
@@ -172,16 +184,13 @@ impl Agent {
         self.connection.send(request(path, namespace, operation, &body, self.xpress)).await;
         let reply = self.connection.reply("POST").await;
         assert_eq!((reply.status, reply.end), (200, End::Whole), "{operation}: {}", reply.text());
-        let told = match reply.field("content-encoding") {
-            Some("xpress") => decoded(&reply.body),
-            _ => reply.text(),
-        };
+        let told = plain(&reply);
         self.dialogue.calls.push((operation.to_owned(), reply));
         told
     }
 }
 
-async fn fetch_ranges(address: SocketAddr, path: String, size: u64, starts: Vec<u64>) -> Vec<(u64, Reply)> {
+async fn fetch_ranges(address: SocketAddr, host: &str, path: String, size: u64, starts: Vec<u64>) -> Vec<(u64, Reply)> {
     let (mut connection, mut replies) = (Client::connect(address).await, Vec::new());
     for start in starts {
         let end = size.min(start + MIB);
@@ -193,7 +202,7 @@ async fn fetch_ranges(address: SocketAddr, path: String, size: u64, starts: Vec<
             ("User-Agent", "Microsoft-Delivery-Optimization/10.1"),
             ("MS-CV", "me4WAo5lqUCG/53V.1.1.1"),
             ("Content-Length", "0"),
-            ("Host", HOST),
+            ("Host", host),
         ];
         let reply = connection.get(&path, &fields).await;
         assert_eq!((reply.status, reply.body.len() as u64), (206, end - start), "{path} {range}: {:?}", reply.head);
@@ -219,6 +228,11 @@ fn request(path: &str, namespace: &str, operation: &str, body: &str, xpress: boo
          MS-CV: me4WAo5lqUCG/53V.1.0.0.2.1\r\nContent-Length: {}\r\nHost: {HOST}\r\n\r\n{body}",
         body.len()
     )
+}
+
+/// What a reply says, decoded.
+pub(super) fn plain(reply: &Reply) -> String {
+    if reply.field("content-encoding") == Some("xpress") { decoded(&reply.body) } else { reply.text() }
 }
 
 fn decoded(body: &[u8]) -> String {

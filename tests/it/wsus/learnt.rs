@@ -6,11 +6,11 @@ use super::{
 };
 use crate::support::{Answer, Content, End, KIB, MIB, Origin, Proxy, Resource, Step, eventually, proxy, xpress};
 
-const CLASSIC: &str = "/d/msdownload/update/software/defu/2026/10/update-0.cab";
-const STREAMED: &str = "/filestreamingservice/files/7bc846e0-af9c-49be-a03d-bb04428c9bb5";
+pub(super) const CLASSIC: &str = "/d/msdownload/update/software/defu/2026/10/update-0.cab";
+pub(super) const STREAMED: &str = "/filestreamingservice/files/7bc846e0-af9c-49be-a03d-bb04428c9bb5";
 const SIGNATURE: &str = "P1=1893456000&P2=402&P3=2&P4=c2VjcmV0";
 
-async fn reaches(weir: &Proxy, metric: &str, value: f64) {
+pub(super) async fn reaches(weir: &Proxy, metric: &str, value: f64) {
     eventually(metric, || async { (weir.metric(metric, &[]).await >= value).then_some(()) }).await;
 }
 
@@ -151,8 +151,8 @@ async fn a_reply_that_cannot_be_read_passes_as_it_is_and_is_counted() {
     }
 }
 
-/// A reply whose one fragment has more than 60 MB, plain and coded.
-fn large_reply() -> (Vec<u8>, Vec<u8>) {
+/// A reply whose one fragment has more than 60 MB, and `behind` it, plain and coded.
+pub(super) fn large_reply(behind: &str) -> (Vec<u8>, Vec<u8>) {
     let head = format!(
         "<s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\"><s:Body><GetExtendedUpdateInfoResponse xmlns=\"{CLIENT}\">\
          <GetExtendedUpdateInfoResult><Updates><Update><ID>7</ID><Xml>&lt;LocalizedProperties&gt;&lt;Title&gt;Large&lt;/Title&gt;\
@@ -160,19 +160,21 @@ fn large_reply() -> (Vec<u8>, Vec<u8>) {
     );
     let rules =
         "&lt;b.RegDword Key=\"HKEY_LOCAL_MACHINE\" Subkey=\"SOFTWARE\\Policies\" Value=\"x\" Data=\"1\" /&gt;".repeat(10_000);
-    let tail = "</Xml></Update></Updates></GetExtendedUpdateInfoResult></GetExtendedUpdateInfoResponse></s:Body></s:Envelope>";
+    let tail = format!(
+        "</Xml></Update></Updates>{behind}</GetExtendedUpdateInfoResult></GetExtendedUpdateInfoResponse></s:Body></s:Envelope>"
+    );
     let times = 60_000_000 / rules.len() + 1;
     let coded =
         [xpress::encode(head.as_bytes()), xpress::encode(rules.as_bytes()).repeat(times), xpress::encode(tail.as_bytes())]
             .concat();
-    ([&head, &*rules.repeat(times), tail].concat().into_bytes(), coded)
+    ([&*head, &rules.repeat(times), &tail].concat().into_bytes(), coded)
 }
 
 #[tokio::test]
 async fn a_reply_of_sixty_megabytes_passes_in_little_memory_and_is_read() {
     let wsus = Wsus::start(&[]).await;
     let weir = proxy().wsus(&wsus.origin).start().await;
-    let (plain, coded) = large_reply();
+    let (plain, coded) = large_reply("");
     let ask = async |operation: &str, body: &[u8], coding: Option<&'static str>| {
         let text = body.to_vec();
         wsus.origin.answer(CLIENT_PATH, move |_| {

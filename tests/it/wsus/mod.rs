@@ -3,6 +3,7 @@
 mod agent;
 mod hostile;
 mod learnt;
+mod rewritten;
 mod server;
 
 use std::collections::BTreeSet;
