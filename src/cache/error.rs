@@ -36,9 +36,9 @@ pub enum Error {
     /// It broke, and the origin gave nothing to resume by (no strong validator, or no length).
     #[error("the fill ended early and cannot be resumed")]
     Unresumable,
-    /// What the origin gives failed its digest, twice within the hour: it is not asked again, and nobody gets it.
-    #[error("the content does not match its digest")]
-    Mismatch,
+    /// What the origin gives contradicts what is known of the content, and nobody gets it; the word says how.
+    #[error("the origin's answer contradicts what is known of the content ({0})")]
+    Contradicted(&'static str),
     /// Content that nobody gets unverified could not be verified: it could not be stored, or not be read.
     #[error("the content could not be held against its digest")]
     Unverified,
@@ -69,7 +69,7 @@ impl Error {
             Self::Ambiguous => "ambiguous",
             Self::Short => "short",
             Self::Unresumable => "unresumable",
-            Self::Mismatch => "digest-mismatch",
+            Self::Contradicted(how) => how,
             Self::Unverified => "unverified",
             Self::Busy { .. } => "busy",
             Self::Stalled => "stalled",
@@ -104,7 +104,7 @@ impl Error {
             | Self::Ambiguous
             | Self::Unasked(_)
             | Self::Unresumable
-            | Self::Mismatch
+            | Self::Contradicted(_)
             | Self::Unverified
             | Self::OnlyIfCached
             | Self::Stopped => false,

@@ -53,6 +53,8 @@ pub(super) enum Why {
     Portal,
     /// Its content failed its digest twice lately.
     Mismatch,
+    /// It is not as long as metadata says of the content.
+    Length,
     /// An error of the origin (5xx), where something stale may answer instead.
     Refused,
     /// The store cannot take it now.
@@ -70,6 +72,7 @@ impl Why {
             Self::Multipart => "multipart",
             Self::Portal => "html-for-a-file",
             Self::Mismatch => "digest-mismatch",
+            Self::Length => "wrong-length",
             Self::Refused => "refused",
             Self::Store(reason) => reason,
         }

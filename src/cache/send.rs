@@ -27,6 +27,7 @@ use super::{
     update::{self, Times},
 };
 use crate::{
+    catalog::Expected,
     metrics::StatusClass,
     semantics::{cache_control::RequestDirectives, freshness::freshness, invalidation},
     store::Blob,
@@ -140,11 +141,11 @@ async fn ask_upstream(
     })?);
     let config = hub.config();
     let is_barred = want.method == Method::GET && hub.mismatches.bars(want.key.hash(), Instant::now());
+    let expected = hub.catalog.expected(want.key.text(), want.declared);
     if is_barred && stored.is_none() && config.verify == Verify::Strict {
-        return Err(Error::Mismatch);
+        contradicted(hub, want, expected, Why::Mismatch)?;
     }
-    let declared = hub.catalog.digest(want.key.text(), want.declared);
-    let twin = if stored.is_none() && !is_barred { Twin::find(hub, want, declared).await } else { None };
+    let twin = if stored.is_none() && !is_barred { Twin::find(hub, want, expected.digest).await } else { None };
     let mut range = match twin {
         Some(_) => AskedRange::Own(Twin::PROBE),
         None => ask::range(want, config.segment_len, hub.store.takes_content()),
@@ -171,6 +172,15 @@ async fn ask_upstream(
             let arrived = Arrived { version, status: code, fields, framing, source: &source, request_time, response_time };
             judge::judge(want, first.range, first.conditional, &arrived, config.object_max)
         };
+        let judgement = match judgement {
+            Judgement::Store(storable) => match doubt(&storable, is_barred, expected) {
+                // A part of our choosing cannot be relayed.
+                Some(_) if matches!(range, AskedRange::Own(_)) => Judgement::AskWhole,
+                Some(why) => Judgement::Relay(why),
+                None => Judgement::Store(storable),
+            },
+            judgement => judgement,
+        };
         return match judgement {
             Judgement::Confirmed => {
                 let stored = stored.ok_or(Error::Unresumable)?;
@@ -183,6 +193,7 @@ async fn ask_upstream(
             }
             Judgement::AskWhole => relay(response, Why::OtherRange),
             Judgement::Relay(why) => {
+                contradicted(hub, want, expected, why)?;
                 if want.method == Method::HEAD
                     && code == StatusCode::OK
                     && let Some(stored) = stored
@@ -192,12 +203,6 @@ async fn ask_upstream(
                 relay(response, why)
             }
             Judgement::Misfit(error) => Err(error),
-            // A part of our choosing cannot be relayed.
-            Judgement::Store(_) if is_barred && matches!(range, AskedRange::Own(_)) => {
-                range = AskedRange::No;
-                continue;
-            }
-            Judgement::Store(_) if is_barred => relay(response, Why::Mismatch),
             Judgement::Store(mut storable) if twin.as_ref().is_some_and(|twin| twin.is_of(&storable)) => {
                 storable.meta.invalidated = asked.is_outdated();
                 let status = CacheStatus { fwd_status: Some(code), stored: true, ..CacheStatus::new(how) };
@@ -211,7 +216,7 @@ async fn ask_upstream(
                     let begun = if stored.is_some() { begin(response.body_mut()).await? } else { VecDeque::new() };
                     let fetched = Fetched { response, source, upstream, moved };
                     storable.meta.invalidated = asked.is_outdated();
-                    storable.meta.declared = declared;
+                    storable.meta.declared = expected.digest;
                     let mut found = install(hub, want, *storable, blob, fetched, begun, place);
                     let ttl = Some(ttl_secs(want, found.known(), times.response));
                     found.status = CacheStatus { fwd_status: Some(code), stored: true, ttl, ..CacheStatus::new(how) };
@@ -225,6 +230,37 @@ async fn ask_upstream(
                 }
             },
         };
+    }
+}
+
+/// Why a response is not stored although it could be: what is known of its content speaks against it.
+fn doubt(storable: &Storable, is_barred: bool, expected: Expected) -> Option<Why> {
+    let is_wrong_length = storable.meta.len.zip(expected.size).is_some_and(|(len, size)| len != size);
+    match (is_barred, is_wrong_length) {
+        (true, _) => Some(Why::Mismatch),
+        (false, true) => Some(Why::Length),
+        (false, false) => None,
+    }
+}
+
+/// Counts an answer that is relayed because it contradicts what is known of the content.
+///
+/// # Errors
+/// Where nobody is to get such an answer.
+fn contradicted(hub: &Hub, want: &Wanted, expected: Expected, why: Why) -> Result<(), Error> {
+    let is_contradicted = match why {
+        Why::Mismatch | Why::Length => true,
+        // A page may be what is wanted, where only the way it came says that this is a file.
+        Why::Portal => want.ranged || expected.digest.is_some(),
+        _ => false,
+    };
+    if !is_contradicted {
+        return Ok(());
+    }
+    hub.metrics.contradicted.inc(why.as_str());
+    match hub.config().verify {
+        Verify::Later => Ok(()),
+        Verify::Strict => Err(Error::Contradicted(why.as_str())),
     }
 }
 

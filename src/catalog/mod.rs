@@ -52,6 +52,15 @@ pub struct Described {
     pub sha256: Option<Digest>,
 }
 
+/// What content must be like, as far as somebody said so whom nobody contradicts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Expected {
+    /// The best that is known: SHA-256, else SHA-1.
+    pub digest: Option<Digest>,
+    /// In bytes.
+    pub size: Option<u64>,
+}
+
 /// An update, as one upstream describes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
@@ -111,7 +120,10 @@ impl<K: Clone + Eq + Hash, V: Default> Table<K, V> {
         &mut self.entries.entry(key).or_insert_with(|| (age, V::default())).1
     }
 
-    fn get(&self, key: &K) -> Option<&V> {
+    fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<&V>
+    where
+        K: std::borrow::Borrow<Q>,
+    {
         self.entries.get(key).map(|(_, value)| value)
     }
 }
@@ -151,12 +163,13 @@ impl Catalog {
         agreed(self.known().files.get(sha1)?).cloned()
     }
 
-    /// The best digest that is known for what is stored under this key: SHA-256, else SHA-1. `declared`: by the name itself.
-    pub fn digest(&self, key: &str, declared: Option<Digest>) -> Option<Digest> {
+    /// What is known of the content that is stored, or to be stored, under this key. `declared`: its digest by the name itself.
+    pub fn expected(&self, key: &str, declared: Option<Digest>) -> Expected {
         let known = self.known();
-        let sha1 = declared.or_else(|| agreed(known.places.get(&Box::from(key))?).copied())?;
-        let file = known.files.get(&sha1).and_then(|claims| agreed(claims));
-        Some(file.and_then(|file| file.sha256).unwrap_or(sha1))
+        let of_place = || known.places.get(key).and_then(agreed).copied();
+        let Some(sha1) = declared.or_else(of_place) else { return Expected::default() };
+        let file = known.files.get(&sha1).and_then(agreed);
+        Expected { digest: file.and_then(|file| file.sha256).or(Some(sha1)), size: file.and_then(|file| file.size) }
     }
 
     /// The updates that have a title, those learnt last first.

@@ -28,14 +28,14 @@ fn title(number: i64, title: &str) -> Fact {
 #[test]
 fn a_place_has_the_best_digest_that_is_known_of_its_file() {
     let catalog = catalog(100);
-    assert_eq!(catalog.digest(KEY, None), None);
-    assert_eq!(catalog.digest("http://w/Content/01", Some(sha1(1))), Some(sha1(1)), "what a name says is known anyway");
+    assert_eq!(catalog.expected(KEY, None).digest, None);
+    assert_eq!(catalog.expected("http://w/Content/01", Some(sha1(1))).digest, Some(sha1(1)), "what a name says is known anyway");
     catalog.learn("wsus", &location(1), Some(KEY));
-    assert_eq!(catalog.digest(KEY, None), Some(sha1(1)));
+    assert_eq!(catalog.expected(KEY, None).digest, Some(sha1(1)));
     catalog.learn("wsus", &file(1, 10, 2), None);
-    assert_eq!(catalog.digest(KEY, None), Some(Digest::Sha256([2; 32])));
-    assert_eq!(catalog.digest("http://w/Content/01", Some(sha1(1))), Some(Digest::Sha256([2; 32])));
-    assert_eq!(catalog.file(&sha1(1)).and_then(|file| file.size), Some(10));
+    assert_eq!(catalog.expected(KEY, None).digest, Some(Digest::Sha256([2; 32])));
+    assert_eq!(catalog.expected("http://w/Content/01", Some(sha1(1))).digest, Some(Digest::Sha256([2; 32])));
+    assert_eq!(catalog.expected(KEY, None).size, Some(10));
 }
 
 #[test]
@@ -47,12 +47,12 @@ fn upstreams_that_disagree_cancel_out() {
         assert!(catalog.file(&sha1(1)).is_some(), "they agree");
         catalog.learn("three", &contradiction, None);
         assert_eq!(catalog.file(&sha1(1)), None, "{contradiction:?}");
-        assert_eq!(catalog.digest("x", Some(sha1(1))), Some(sha1(1)), "what the name says stays");
+        assert_eq!(catalog.expected("x", Some(sha1(1))).digest, Some(sha1(1)), "what the name says stays");
     }
     let catalog = catalog(100);
     catalog.learn("one", &location(1), Some(KEY));
     catalog.learn("two", &location(2), Some(KEY));
-    assert_eq!(catalog.digest(KEY, None), None);
+    assert_eq!(catalog.expected(KEY, None).digest, None);
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn what_is_known_outlives_the_process_as_far_as_it_can_be_read() {
     catalog.learn("wsus", &location(1), Some(KEY));
     catalog.learn("wsus", &title(7, "An \"update\"\n"), None);
     catalog.keep();
-    assert_eq!(open().digest(KEY, None), Some(Digest::Sha256([2; 32])));
+    assert_eq!(open().expected(KEY, None).digest, Some(Digest::Sha256([2; 32])));
     assert_eq!(open().title(Guid(5)).as_deref(), Some("An \"update\"\n"));
 
     let mut lines = std::fs::read(&path).unwrap();

@@ -135,6 +135,9 @@ families! {
         digests_mismatched: Counter = "weir_digests_mismatched_total",
             "Contents that did not match their declared digest and are not served any more.",
             "It rises at all: an upstream gives wrong bytes.";
+        contradicted: Words = "weir_answers_contradicted_total",
+            "Answers not stored because they contradict what is known of the content: html-for-a-file, wrong-length, digest-mismatch.",
+            "It rises: a captive portal, a broken mirror, or somebody in between.";
         quarantined: Counter = "weir_quarantined_total",
             "Of those, contents that are kept in quarantine for the administrator; of one source 8 an hour.",
             "It rises at all: look into quarantine/ of the data directory.";

@@ -274,7 +274,7 @@ mod tests {
         reader.end(1);
         let key = "http://dl.delivery.mp.microsoft.com/filestreamingservice/files/7bc846e0";
         assert!(
-            matches!(reader.learners.catalog.digest(key, None), Some(Digest::Sha1(_))),
+            matches!(reader.learners.catalog.expected(key, None).digest, Some(Digest::Sha1(_))),
             "without signature and label of the host"
         );
         assert_eq!((reader.learners.metrics.read.value(), reader.replies.len()), (1, 0));

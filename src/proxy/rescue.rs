@@ -60,7 +60,7 @@ fn of_cache(error: &cache::Error) -> StatusCode {
         | cache::Error::Ambiguous
         | cache::Error::Short
         | cache::Error::Unresumable
-        | cache::Error::Mismatch
+        | cache::Error::Contradicted(_)
         | cache::Error::Unverified => StatusCode::BAD_GATEWAY,
         cache::Error::Store(_) | cache::Error::Busy { .. } | cache::Error::Stopped => StatusCode::SERVICE_UNAVAILABLE,
         // RFC 9111 §5.2.1.7 for the latter.

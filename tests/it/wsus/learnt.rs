@@ -87,14 +87,31 @@ async fn a_place_with_other_content_than_metadata_says_makes_no_other_place_wron
 }
 
 #[tokio::test]
-async fn a_place_with_content_of_another_length_gives_its_own() {
+async fn a_place_with_content_of_another_length_gives_its_own_and_it_is_not_stored() {
     let scene = Scene::new().await;
     let other = Content::new("other", 100 * KIB);
     assert!(scene.weir.download(HOST, &scene.wsus.files[0].path(), &[], scene.content()).await.is_all_of(scene.content()));
     reaches(&scene.weir, "weir_digests_verified_total", 1.0).await;
     scene.serve(&other);
-    assert!(scene.weir.download("download.windowsupdate.com", CLASSIC, &[], &other).await.is_all_of(&other));
-    reaches(&scene.weir, "weir_digests_mismatched_total", 1.0).await;
+    for asked in 1..=2 {
+        let got = scene.weir.download("download.windowsupdate.com", CLASSIC, &[], &other).await;
+        assert!(got.is_all_of(&other) && got.head.field("cache-status").unwrap().ends_with("detail=wrong-length"), "{got:?}");
+        let counted = scene.weir.metric("weir_answers_contradicted_total", &[("reason", "wrong-length")]).await;
+        assert_eq!(counted, f64::from(asked), "asked anew each time");
+    }
+    assert!(scene.places.sent(CLASSIC) >= 2 * other.len(), "nothing of it is stored");
+}
+
+#[tokio::test]
+async fn a_part_of_content_of_another_length_than_metadata_says_is_not_stored() {
+    let scene = Scene::new().await;
+    let other = Content::new("other", scene.content().len() + 1);
+    scene.serve(&other);
+    for range in ["bytes=0-99", "bytes=1048576-2097151"] {
+        let got = scene.weir.download("download.windowsupdate.com", CLASSIC, &[("Range", range)], &other).await;
+        assert!(got.status == 206 && got.difference.is_none(), "{got:?}");
+    }
+    assert_eq!(scene.weir.metric("weir_answers_contradicted_total", &[("reason", "wrong-length")]).await, 2.0);
 }
 
 #[tokio::test]
