@@ -19,6 +19,7 @@ use weir::{
     demo,
     listener::Certificates,
     store::{self, RealDisk},
+    sys,
 };
 
 /// Faster than the system's where many threads allocate small things at once, which is what requests do.
@@ -164,6 +165,8 @@ const UNAVAILABLE: u8 = 69;
 const BAD_CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
+    // Before there are threads, and before memory is used.
+    sys::huge_pages::refuse();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(message) => {
