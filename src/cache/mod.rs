@@ -17,6 +17,7 @@ mod gain;
 mod get;
 mod judge;
 mod known;
+mod learnt;
 mod mismatches;
 mod plan;
 mod send;
@@ -271,6 +272,16 @@ impl Cache {
         for object in objects.iter() {
             self.0.amend(object, |meta| meta.invalidated = true).await;
         }
+    }
+
+    /// Whether something is stored under `key`, as far as can be told at once; when in doubt, yes.
+    pub fn may_have(&self, key: &CacheKey) -> bool {
+        self.0.store.lookup_now(key.hash()).is_none_or(|objects| !objects.is_empty())
+    }
+
+    /// The catalog knows more of `key` than it did: what is stored under it is held against that. Waits for the verdict.
+    pub async fn learnt(&self, key: &CacheKey) {
+        learnt::learnt(&self.0, key).await;
     }
 
     /// The fills under way, for the status page.

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::{sync::watch, time::Instant};
 
-use super::{Error, Found, Hub, mismatches::Remains};
+use super::{Error, Found, Hub, learnt, mismatches::Remains};
 use crate::{
     digest::Digest,
     object::{BlobId, Object, ObjectMeta, Trust},
@@ -98,6 +98,29 @@ pub(super) async fn admit(hub: &Arc<Hub>, found: Found) -> Result<Option<Found>,
 /// Verifies `object`, whose content is complete, in a task of its own; once at a time.
 pub(super) fn start(hub: &Arc<Hub>, blob: &Arc<Blob>, object: &Arc<Object>) {
     drop(join(hub, blob, object));
+}
+
+/// The content of `object` is complete. What it was to hash to may have become known only while it arrived.
+pub(super) fn completed(hub: &Arc<Hub>, blob: &Arc<Blob>, object: &Arc<Object>) {
+    let key = &object.meta.key;
+    if object.meta.declared.is_some() {
+        start(hub, blob, object);
+    } else if hub.catalog.expected(key.text(), None).digest.is_some() {
+        let (hub, key) = (hub.clone(), key.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = learnt::learnt(&hub, &key) => {}
+                () = hub.stopping() => {}
+            }
+        });
+    }
+}
+
+/// Waits until `object`, whose content is complete, was verified.
+pub(super) async fn settle(hub: &Arc<Hub>, blob: &Arc<Blob>, object: &Arc<Object>) {
+    let Some(mut verdict) = join(hub, blob, object) else { return };
+    // An error: weir stops.
+    _ = verdict.wait_for(Option::is_some).await;
 }
 
 /// The verdict on `object`, whose content is complete: that of the task that is at it, or of a new one. `None` when there is nothing to verify.

@@ -8,21 +8,36 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Claim, Claims, Known};
+use super::{Claim, Described, Known};
 use crate::{
     digest::Digest,
     wsus::{Fact, File, Identity, Location, Update},
 };
 
-/// Tells `learn` of every fact in the file: who said it, what, and for a location the text of its key.
-pub(super) fn load(path: &Path, mut learn: impl FnMut(&str, &Fact, Option<&str>)) {
+/// What a line says.
+pub(super) enum Line<'a> {
+    /// A fact; of a location with the text of its key.
+    Fact(&'a Fact, Option<&'a str>),
+    /// That who said it contradicted himself about the file, or the place.
+    ContradictsFile(Digest),
+    ContradictsPlace(&'a str),
+}
+
+/// Tells `learn` of every line in the file: who said it, and what.
+pub(super) fn load(path: &Path, mut learn: impl FnMut(&str, Line<'_>)) {
     let Ok(file) = fs::File::open(path) else { return };
     for line in BufReader::new(file.take(LEN_MAX)).lines().map_while(Result::ok) {
         let Ok(value) = serde_json::from_str::<Value>(&line) else { continue };
         let text = |name: &str| value.get(name).and_then(Value::as_str);
         let Some(upstream) = text("by") else { continue };
-        if let Some(fact) = fact(&value, &text) {
-            learn(upstream, &fact, text("place"));
+        if value.get("contradicts").is_some() {
+            match (text("place"), text("sha1").and_then(Digest::from_hex)) {
+                (Some(place), _) => learn(upstream, Line::ContradictsPlace(place)),
+                (None, Some(sha1)) => learn(upstream, Line::ContradictsFile(sha1)),
+                (None, None) => {}
+            }
+        } else if let Some(fact) = fact(&value, &text) {
+            learn(upstream, Line::Fact(&fact, text("place")));
         }
     }
 }
@@ -61,24 +76,24 @@ pub(super) fn lines(known: &Known) -> Vec<u8> {
         ));
     }
     for (sha1, (age, claims)) in &known.files.entries {
-        let line = |by: &str, file: &super::Described| {
-            let sha256 = file.sha256.as_ref().map(hex);
-            json!({ "by": by, "file": file.name, "size": file.size, "sha1": hex(sha1), "sha256": sha256 })
+        let line = |by: &str, claim: &Claim<Described>| match claim {
+            Claim::Says(file) => {
+                let sha256 = file.sha256.as_ref().map(hex);
+                json!({ "by": by, "file": file.name, "size": file.size, "sha1": hex(sha1), "sha256": sha256 })
+            }
+            Claim::Contradicts => json!({ "by": by, "sha1": hex(sha1), "contradicts": true }),
         };
-        lines.extend(said(claims).map(|(by, file)| (*age, line(by, file))));
+        lines.extend(claims.iter().map(|(by, claim)| (*age, line(by, claim))));
     }
     for (place, (age, claims)) in &known.places.entries {
-        lines.extend(said(claims).map(|(by, sha1)| (*age, json!({ "by": by, "place": place, "sha1": hex(sha1) }))));
+        let line = |by: &str, claim: &Claim<Digest>| match claim {
+            Claim::Says(sha1) => json!({ "by": by, "place": place, "sha1": hex(sha1) }),
+            Claim::Contradicts => json!({ "by": by, "place": place, "contradicts": true }),
+        };
+        lines.extend(claims.iter().map(|(by, claim)| (*age, line(by, claim))));
     }
     lines.sort_by_key(|(age, _)| *age);
     lines.into_iter().flat_map(|(_, line)| format!("{line}\n").into_bytes()).collect()
-}
-
-fn said<T>(claims: &Claims<T>) -> impl Iterator<Item = (&str, &T)> {
-    claims.iter().filter_map(|(by, claim)| match claim {
-        Claim::Says(says) => Some((&**by, says)),
-        Claim::Contradicts => None,
-    })
 }
 
 fn hex(digest: &Digest) -> String {

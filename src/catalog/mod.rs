@@ -18,6 +18,7 @@ use std::{
     },
 };
 
+use self::kept::Line;
 use crate::{
     digest::Digest,
     metrics,
@@ -133,7 +134,15 @@ impl Catalog {
     pub fn open(config: Config, metrics: metrics::Catalog) -> Self {
         let catalog = Self { config, metrics, known: Mutex::default(), has_changed: AtomicBool::default() };
         if let Some(path) = &catalog.config.path {
-            kept::load(path, |upstream, fact, key| catalog.learn(upstream, fact, key));
+            kept::load(path, |upstream, line| match line {
+                Line::Fact(fact, key) => catalog.learn(upstream, fact, key),
+                Line::ContradictsFile(sha1) => {
+                    contradict(catalog.known().files.entry(sha1, catalog.config.entries_max), upstream)
+                }
+                Line::ContradictsPlace(key) => {
+                    contradict(catalog.known().places.entry(key.into(), catalog.config.entries_max), upstream);
+                }
+            });
         }
         catalog.has_changed.store(false, Ordering::Relaxed);
         catalog
@@ -235,6 +244,14 @@ fn claim<T: Agrees>(claims: &mut Claims<T>, upstream: &str, says: T) {
     let is_said_again = matches!(claim, Claim::Says(old) if old.agrees(&says));
     if !is_said_again {
         *claim = Claim::Contradicts;
+    }
+}
+
+/// Takes down that `upstream` contradicted itself.
+fn contradict<T>(claims: &mut Claims<T>, upstream: &str) {
+    claims.retain(|(name, _)| **name != *upstream);
+    if claims.len() < CLAIMS_MAX {
+        claims.push((upstream.into(), Claim::Contradicts));
     }
 }
 

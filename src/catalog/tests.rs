@@ -101,6 +101,14 @@ fn what_is_known_outlives_the_process_as_far_as_it_can_be_read() {
     assert_eq!(open().expected(KEY, None).digest, Some(Digest::Sha256([2; 32])));
     assert_eq!(open().title(Guid(5)).as_deref(), Some("An \"update\"\n"));
 
+    catalog.learn("wsus", &file(1, 11, 2), None);
+    catalog.learn("wsus", &location(2), Some(KEY));
+    catalog.keep();
+    let again = open();
+    again.learn("another", &file(1, 10, 2), None);
+    again.learn("another", &location(1), Some(KEY));
+    assert_eq!((again.file(&sha1(1)), again.expected(KEY, None).digest), (None, None), "a contradiction outlives it, too");
+
     let mut lines = std::fs::read(&path).unwrap();
     lines.splice(0..0, *b"{\"by\":7}\nnot JSON\n\xff\n");
     lines.truncate(lines.len() - 3);

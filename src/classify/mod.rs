@@ -6,6 +6,7 @@
 mod content;
 mod door;
 mod host;
+mod learnt;
 mod origins;
 mod path;
 mod place;

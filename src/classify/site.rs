@@ -103,6 +103,12 @@ impl Sites {
         self.0.iter().any(|site| site.rewrite_to.is_some() && doors.contains(&site.door))
     }
 
+    /// A file of the WSUS with this name, which it calls `path`.
+    pub(super) fn content_of(&self, name: &str, content: &wsus::Content, path: &str) -> Option<Want> {
+        let site = self.0.iter().find(|site| site.door == Door::Wsus && *site.name == *name)?;
+        Some(site.file(Door::Wsus, content, path))
+    }
+
     /// The key of a URL at a site's own origin.
     pub(super) fn key_of(&self, origin: &Origin, url: &Uri) -> Option<CacheKey> {
         let site = self.0.iter().find(|site| site.origin == *origin && url.path().starts_with(&*site.base))?;
@@ -163,13 +169,9 @@ impl Site {
     fn wsus(&self, asked: &Asked<'_>, door: Door, query: Option<&str>) -> Result<Class, Refusal> {
         let path = asked.uri.path();
         match wsus::judge(asked, query, self.opened)? {
-            wsus::Verdict::Content(content) if content::pass_reason(asked).is_none() => Ok(Class::Content(Want {
-                freshness: FreshnessRule::Immutable,
-                policy: self.policies.of(FreshnessRule::Immutable, true),
-                declared: Some(content.digest),
-                // Sent as the client spelled it: IIS takes any case, a copy of the directory on another server only the one it has.
-                ..self.want(door, self.key(&content.path, None), self.full_path(path, None))
-            })),
+            wsus::Verdict::Content(content) if content::pass_reason(asked).is_none() => {
+                Ok(Class::Content(self.file(door, &content, path)))
+            }
             wsus::Verdict::SelfUpdate if content::pass_reason(asked).is_none() => Ok(Class::Content(Want {
                 freshness: FreshnessRule::Mutable,
                 policy: self.policies.of(FreshnessRule::Mutable, true),
@@ -183,6 +185,17 @@ impl Site {
             wsus::Verdict::Content(_) | wsus::Verdict::SelfUpdate | wsus::Verdict::Pass => {
                 Ok(self.pass(door, PassReason::Service, path, query))
             }
+        }
+    }
+
+    /// A file of a WSUS, which clients call `path`.
+    fn file(&self, door: Door, content: &wsus::Content, path: &str) -> Want {
+        Want {
+            freshness: FreshnessRule::Immutable,
+            policy: self.policies.of(FreshnessRule::Immutable, true),
+            declared: Some(content.digest),
+            // Sent as the client spelled it: IIS takes any case, a copy of the directory on another server only the one it has.
+            ..self.want(door, self.key(&content.path, None), self.full_path(path, None))
         }
     }
 

@@ -12,6 +12,7 @@ pub mod interim;
 pub mod log;
 mod observe;
 mod pass;
+mod places;
 mod post;
 pub mod recognised;
 mod recorded;
@@ -36,6 +37,7 @@ use self::{
     connection::{Connection, RequestBody, Service},
     log::{AccessLog, Record},
     observe::Observer,
+    places::Places,
     recognised::Recognised,
     respond::Answered,
     unserved::Unserved,
@@ -95,11 +97,16 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// `policy` is shared with whoever else asks the rules in force.
+    /// `policy` is shared with whoever else asks the rules in force. To be called on a runtime.
     pub fn new(config: Config, policy: Arc<ArcSwap<Policy>>, means: Means, node: Arc<str>) -> Self {
         let Means { cache, upstreams, log, metrics, learners } = means;
         let config = ArcSwap::from_pointee(config);
-        let observer = Observer::start(learners, Arc::clone(&policy));
+        let (places, follower) = {
+            let cache = cache.clone();
+            Places::new(move |key| cache.may_have(key))
+        };
+        tokio::spawn(follower.run(cache.clone()));
+        let observer = Observer::start(learners, Arc::clone(&policy), places);
         let recognised = Arc::new(Recognised::new(log.clone(), metrics.recognised.clone()));
         Self { config, policy, cache, upstreams, log, recognised, metrics, calls: Calls::new(), observer, node }
     }

@@ -22,8 +22,10 @@ use crate::{
     catalog::Catalog,
     census::Census,
     classify::Policy,
+    key::CacheKey,
     metrics,
-    wsus::{Coding, Fact, Reply, Request, Unreadable},
+    proxy::places::Places,
+    wsus::{Coding, Fact, Location, Reply, Request, Unreadable},
 };
 
 /// The way to the thread. The thread ends when this and all taps have gone.
@@ -74,11 +76,11 @@ pub(super) struct Tap {
 
 impl Observer {
     /// Starts the thread.
-    pub(super) fn start(learners: Learners, policy: Arc<ArcSwap<Policy>>) -> Arc<Self> {
+    pub(super) fn start(learners: Learners, policy: Arc<ArcSwap<Policy>>, places: Places) -> Arc<Self> {
         let metrics = learners.metrics.clone();
         let (notes, heard) = sync_channel(NOTES_MAX);
         let waiting = Arc::<AtomicUsize>::default();
-        let reader = Reader { learners, policy, waiting: Arc::clone(&waiting), replies: BTreeMap::new() };
+        let reader = Reader { learners, policy, places, waiting: Arc::clone(&waiting), replies: BTreeMap::new() };
         let started = thread::Builder::new().name("observer".into()).spawn(move || reader.run(&heard));
         if let Err(error) = started {
             // Every note fails from now on, and is counted.
@@ -135,6 +137,7 @@ impl Drop for Tap {
 struct Reader {
     learners: Learners,
     policy: Arc<ArcSwap<Policy>>,
+    places: Places,
     waiting: Arc<AtomicUsize>,
     /// Those that have begun. `None`: what follows cannot be read.
     replies: BTreeMap<u64, Option<Reply>>,
@@ -185,10 +188,13 @@ impl Reader {
         }
         let entry = self.replies.entry(id).or_insert_with(|| Some(Reply::new(coding)));
         let Some(reply) = entry else { return };
-        let (catalog, policy) = (&self.learners.catalog, &self.policy);
+        let (catalog, policy, places) = (&self.learners.catalog, &self.policy, &self.places);
         let read = reply.push(bytes, |fact| {
-            let key = if let Fact::Location(location) = &fact { key(policy, &location.url) } else { None };
-            catalog.learn(upstream, &fact, key.as_deref());
+            let key = if let Fact::Location(location) = &fact { key(policy, upstream, location) } else { None };
+            catalog.learn(upstream, &fact, key.as_ref().map(CacheKey::text));
+            if let Some(key) = key {
+                places.told_of(key);
+            }
         });
         if read.is_err() {
             *entry = None;
@@ -212,9 +218,11 @@ impl Reader {
     }
 }
 
-/// The text of the key under which the content of a URL is stored.
-fn key(policy: &ArcSwap<Policy>, url: &str) -> Option<String> {
-    Some(policy.load().key_of(&url.parse().ok()?)?.text().to_owned())
+/// The key under which the content at a place is stored that `upstream` tells of.
+fn key(policy: &ArcSwap<Policy>, upstream: &str, location: &Location) -> Option<CacheKey> {
+    let (policy, url) = (policy.load(), location.url.parse().ok()?);
+    let want = policy.wanted_at(upstream, &url, &location.digest);
+    want.map(|want| want.key).or_else(|| policy.key_of(&url))
 }
 
 /// Bytes on their way to the thread: what a fast network brings while it is busy with something else.
@@ -252,7 +260,7 @@ mod tests {
             policies: classify::Policies::default(),
         };
         let policy = Arc::new(ArcSwap::from_pointee(Policy::new(&policy, "weir")));
-        Reader { learners, policy, waiting: Arc::default(), replies: BTreeMap::new() }
+        Reader { learners, policy, places: Places::new(|_| false).0, waiting: Arc::default(), replies: BTreeMap::new() }
     }
 
     fn location() -> String {

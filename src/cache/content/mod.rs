@@ -360,7 +360,7 @@ impl Content {
         let idle = state.runs.is_empty();
         drop(state);
         if self.blob.is_complete() {
-            verify::start(&self.hub, &self.blob, &self.object);
+            verify::completed(&self.hub, &self.blob, &self.object);
         } else if idle && self.binding.is_none() {
             // Nothing can ever complete it. Gone before readers hear of the end: who asks again then shall not find it.
             self.hub.store.remove(&self.object);

@@ -23,6 +23,13 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
+        let scene = Self::unseen().await;
+        scene.look().await;
+        scene
+    }
+
+    /// Before any metadata passed.
+    async fn unseen() -> Self {
         let classic = format!("http://download.windowsupdate.com{CLASSIC}");
         let streamed = format!("http://tlu.dl.delivery.mp.microsoft.com{STREAMED}?{SIGNATURE}");
         let wsus = Wsus::start_with(&[2 * MIB + 77], &[&classic, &streamed]).await;
@@ -33,11 +40,15 @@ impl Scene {
             .upstream("*.dl.delivery.mp.microsoft.com", &places)
             .start()
             .await;
-        agent::look(weir.doors()).await;
-        reaches(&weir, "weir_catalog_files", 1.0).await;
-        // The locations follow the files in the same reply.
-        reaches(&weir, "weir_metadata_read_total", 5.0).await;
         Self { wsus, places, weir }
+    }
+
+    /// A computer asks for metadata.
+    async fn look(&self) {
+        agent::look(self.weir.doors()).await;
+        reaches(&self.weir, "weir_catalog_files", 1.0).await;
+        // The locations follow the files in the same reply.
+        reaches(&self.weir, "weir_metadata_read_total", 5.0).await;
     }
 
     fn content(&self) -> &Content {
@@ -73,6 +84,89 @@ async fn one_file_under_three_kinds_of_url_is_fetched_once_and_stored_once() {
     assert_eq!(scene.weir.metric("weir_content_reused_total", &[]).await, 2.0);
     reaches(&scene.weir, "weir_store_objects", 3.0).await;
     assert_eq!(scene.weir.metric("weir_store_blobs", &[]).await, 1.0, "three responses, one content");
+}
+
+#[tokio::test]
+async fn what_was_here_before_its_metadata_is_verified_as_soon_as_that_passes() {
+    let scene = Scene::unseen().await;
+    scene.serve(scene.content());
+    let classic = || scene.weir.download("download.windowsupdate.com", CLASSIC, &[], scene.content());
+    assert!(classic().await.is_all_of(scene.content()));
+    scene.weir.settled().await;
+    assert_eq!(scene.weir.metric("weir_digests_verified_total", &[]).await, 0.0, "nobody knows what it must be");
+    scene.look().await;
+    reaches(&scene.weir, "weir_digests_verified_total", 1.0).await;
+    scene.everywhere().await;
+    assert!(scene.wsus.origin.sent(&scene.wsus.files[0].path()) <= 1 && scene.places.sent(STREAMED) <= 1, "it was here");
+}
+
+#[tokio::test]
+async fn what_was_wrong_before_its_metadata_is_gone_as_soon_as_that_passes() {
+    let scene = Scene::unseen().await;
+    let (wrong, short) = (Content::new("wrong", scene.content().len()), Content::new("short", 100 * KIB));
+    scene.places.serve(CLASSIC, Resource::new(&wrong));
+    scene.places.serve(STREAMED, Resource::new(&short));
+    assert!(scene.weir.download("download.windowsupdate.com", CLASSIC, &[], &wrong).await.is_all_of(&wrong));
+    let streamed = scene.weir.download("tlu.dl.delivery.mp.microsoft.com", &format!("{STREAMED}?{SIGNATURE}"), &[], &short).await;
+    assert!(streamed.is_all_of(&short));
+    scene.weir.settled().await;
+    scene.look().await;
+    reaches(&scene.weir, "weir_quarantined_total", 1.0).await;
+    reaches(&scene.weir, "weir_answers_contradicted_total", 1.0).await;
+    scene.serve(scene.content());
+    scene.everywhere().await;
+}
+
+#[tokio::test]
+async fn a_corrupted_copy_is_quarantined_fetched_anew_and_never_served_from_the_cache() {
+    let scene = Scene::new().await;
+    let wrong = Content::new("wrong", scene.content().len());
+    scene.serve(&wrong);
+    let ask = |content| scene.weir.download("download.windowsupdate.com", CLASSIC, &[], content);
+    for turn in 1..=2 {
+        // It streams while it comes: clients find out by their own check.
+        let got = ask(&wrong).await;
+        assert!(got.is_all_of(&wrong) && !got.is_hit(), "{got:?}");
+        reaches(&scene.weir, "weir_quarantined_total", f64::from(turn)).await;
+    }
+    for _ in 0..2 {
+        let got = ask(&wrong).await;
+        assert!(!got.is_hit() && got.head.field("cache-status").unwrap().contains("detail=digest-mismatch"), "{got:?}");
+    }
+    assert_eq!(scene.weir.metric("weir_quarantined_total", &[]).await, 2.0, "not stored again");
+    assert_eq!(std::fs::read_dir(scene.weir.data().join("quarantine")).unwrap().count(), 2);
+}
+
+#[tokio::test]
+async fn what_contradicts_itself_is_believed_no_more_also_after_a_restart() {
+    let url = format!("http://download.windowsupdate.com{CLASSIC}");
+    let (one, other) = (Wsus::start_with(&[2 * MIB], &[&url]).await, Wsus::start_with(&[2 * MIB + 1], &[&url]).await);
+    let places = Origin::start().await;
+    let content = Content::new("whatever", 300 * KIB);
+    places.serve(CLASSIC, Resource::new(&content));
+    let place = places.address();
+    let config = |wsus: &Wsus| {
+        format!(
+            "[[upstream]]\nname = \"wsus\"\nurl = \"http://{}\"\ndoor = \"wsus\"\n\
+             [[upstream]]\nname = \"place\"\nurl = \"http://download.windowsupdate.com\"\naddress = \"{place}\"\n",
+            wsus.origin.address()
+        )
+    };
+    let mut weir = proxy().config(&config(&one)).start().await;
+    agent::look(weir.doors()).await;
+    reaches(&weir, "weir_metadata_read_total", 5.0).await;
+    weir.reload(&config(&other));
+    reaches(&weir, "weir_config_reloads_total", 1.0).await;
+    agent::look(weir.doors()).await;
+    reaches(&weir, "weir_metadata_read_total", 10.0).await;
+    let (_, builder) = weir.stop().await;
+    let weir = builder.start().await;
+    for _ in 0..2 {
+        let got = weir.download("download.windowsupdate.com", CLASSIC, &[], &content).await;
+        assert!(got.is_all_of(&content), "{got:?}");
+    }
+    assert_eq!(weir.metric("weir_answers_contradicted_total", &[]).await, 0.0, "neither length is believed");
+    assert_eq!(places.sent(CLASSIC), content.len(), "it is cached by what HTTP says");
 }
 
 #[tokio::test]
