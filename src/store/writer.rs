@@ -87,6 +87,9 @@ const QUEUED_MAX: usize = 1 << 20;
 /// Bytes written in one go; then another lane has its turn.
 const BATCH_LEN: usize = 1 << 20;
 
+/// So many bytes are worth a turn in the disk pool: waking a thread for each part that arrives costs more than the write.
+const TURN_LEN: usize = 512 << 10;
+
 /// A disk that takes nothing for so long is broken, whatever it says.
 const STALL: Duration = Duration::from_secs(60);
 
@@ -119,7 +122,8 @@ impl Blob {
 
 impl Writer {
     /// Takes the next bytes of the run. Returns as soon as they are queued; waits while more than a bounded amount
-    /// (1 MiB) of this run is queued, and a bounded time for room. An error means the store cannot keep this run (disk full, failed): stop writing, the reason was counted.
+    /// (1 MiB) of this run is queued, and a bounded time for room. Bytes are written once there are 512 KiB of them, or with
+    /// [`Writer::flush`]. An error means the store cannot keep this run (disk full, failed): stop writing, the reason was counted.
     /// Dropping the future before it returned leaves the bytes out.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
         if bytes.is_empty() {
@@ -138,10 +142,15 @@ impl Writer {
                 queue.allotted.add(allotment);
                 queue.queued += bytes.len();
                 queue.parts.push_back(bytes);
-                Some(())
+                Some(queue.queued >= TURN_LEN)
             })
-            .await?;
-        Lane::schedule(&self.lane)
+            .await
+            .and_then(|is_due| if is_due { self.flush() } else { Ok(()) })
+    }
+
+    /// Has what was taken written soon, however little it is: more may be long in coming.
+    pub fn flush(&self) -> Result<(), Error> {
+        if self.lane.lock().parts.is_empty() { Ok(()) } else { Lane::schedule(&self.lane) }
     }
 
     /// Up to where the run's bytes are readable from the blob.

@@ -22,6 +22,7 @@ use crate::{
     upstream::{
         dial::{Dialed, Quiet, Stream},
         guard::{Guard, Turn},
+        pool::Use,
     },
 };
 
@@ -67,10 +68,10 @@ impl Drop for Line {
 }
 
 impl Connection {
-    pub(super) async fn open(dialed: Dialed, meters: &metrics::Peer) -> hyper::Result<Self> {
+    pub(super) async fn open(dialed: Dialed, use_: Use, meters: &metrics::Peer) -> hyper::Result<Self> {
         let carrier = match dialed.version {
             Version::HTTP_2 => http2(dialed.stream, meters).await?,
-            _ => http1(dialed.stream, dialed.quiet, meters).await?,
+            _ => http1(dialed.stream, dialed.quiet, read_max(use_), meters).await?,
         };
         meters.connects.inc();
         Ok(Self { carrier, idle_since: Instant::now() })
@@ -158,13 +159,13 @@ impl Connection {
     }
 }
 
-async fn http1(stream: Box<dyn Stream>, quiet: Quiet, meters: &metrics::Peer) -> hyper::Result<Carrier> {
+async fn http1(stream: Box<dyn Stream>, quiet: Quiet, read_max: usize, meters: &metrics::Peer) -> hyper::Result<Carrier> {
     let turn = Turn::default();
     let (sender, connection) = http1::Builder::new()
         // Field names go both ways as they were spelt: Delivery Optimization compares them by case.
         .preserve_header_case(true)
         .title_case_headers(true)
-        .max_buf_size(READ_MAX)
+        .max_buf_size(read_max)
         .handshake(TokioIo::new(Guard::new(stream, turn.clone())))
         .await?;
     // How it ended is told to whoever waits for a response or a body.
@@ -230,8 +231,18 @@ fn as_http2(request: &mut Request<Outgoing>) {
     *request.version_mut() = Version::HTTP_2;
 }
 
-/// What is read at a time. Slow readers keep slices of what was read, and every slice keeps all of it; it bounds a response head, too.
+/// What is read at a time from a connection that is used for `use_`.
+fn read_max(use_: Use) -> usize {
+    match use_ {
+        Use::Content => CONTENT_READ_MAX,
+        Use::Pass => READ_MAX,
+    }
+}
+
+/// A client that reads slowly keeps what was read for it.
 const READ_MAX: usize = 64 << 10;
+/// The disk takes content as fast as it comes and nobody else holds it up: fewer reads, and fewer wake-ups of all who wait for them.
+const CONTENT_READ_MAX: usize = 256 << 10;
 
 /// What a slow client leaves unread of one HTTP/2 response.
 const STREAM_WINDOW: u32 = 256 << 10;

@@ -81,7 +81,7 @@ impl Shared {
         }
         let dialed = settings.dialer.dial(&hop.endpoint, &hop.upstream.name, versions).await?;
         let broken = |error: hyper::Error| Error::Broken { upstream: hop.upstream.label(), reason: chain(&error).into() };
-        let connection = Connection::open(dialed, &hop.upstream.meters).await.map_err(broken)?;
+        let connection = Connection::open(dialed, use_, &hop.upstream.meters).await.map_err(broken)?;
         pool.offer(&connection);
         Ok(Lease::new(connection, pool, place, false))
     }
@@ -94,7 +94,7 @@ impl Shared {
         let dialed = settings.dialer.dial(&hop.endpoint, &upstream.name, Versions::Http1).await?;
         let Some(path) = &definition.probe else { return Ok(()) };
         let broken = |error: hyper::Error| Error::Broken { upstream: upstream.label(), reason: chain(&error).into() };
-        let mut connection = Connection::open(dialed, &upstream.meters).await.map_err(broken)?;
+        let mut connection = Connection::open(dialed, Use::Pass, &upstream.meters).await.map_err(broken)?;
         let host = definition.host.as_deref().map_or_else(|| definition.url.authority(), str::to_owned);
         let request = Request::get(&**path).header(HOST, host).body(empty());
         let request = request.map_err(|error| Error::Request { upstream: upstream.label(), reason: error.to_string().into() })?;

@@ -107,6 +107,8 @@ async fn bytes_are_readable_before_their_run_ends() {
     let blob = store.create(Some(2 * MIB)).await.unwrap();
     let mut writer = blob.writer(1_000);
     writer.write(bytes.clone()).await.unwrap();
+    assert_eq!(writer.readable_until(), 1_000, "so few bytes wait for more");
+    writer.flush().unwrap();
     while writer.readable_until() < 401_000 {
         let grown = blob.grown();
         if blob.present_until(1_000) < Some(401_000) {
