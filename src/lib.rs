@@ -29,4 +29,5 @@ pub mod digest;
 pub mod key;
 pub mod object;
 pub mod piece;
+pub mod rate;
 pub mod wsus;

@@ -13,9 +13,9 @@ use crate::{
         problem::At,
         read::Section,
         setting::{HostName, Server},
-        units::Size,
+        units::{Rate, Size},
     },
-    listener::{Flavour, Runtime},
+    listener::{self, Flavour, Runtime},
     store, upstream,
 };
 
@@ -75,6 +75,8 @@ pub(super) fn limits(section: Section<'_>, config: &mut Config) {
     set_len(&section, "head", &mut limits.head_max);
     section.set("fields", &mut limits.fields_max);
     set_len(&section, "target", &mut config.policy.target_max);
+    limits.connection_rate = rate(&section, "rate_per_connection").or(limits.connection_rate);
+    limits.groups.extend(section.sections("group").into_iter().filter_map(group));
     section.set("http2_streams", &mut http2.streams_max);
     section.set("fills", &mut config.cache.fills_max);
     section.set("fills_per_client", &mut config.cache.fills_per_client_max);
@@ -84,6 +86,23 @@ pub(super) fn limits(section: Section<'_>, config: &mut Config) {
     section.set("upstream_pass_connections", &mut config.upstream.connections.pass);
     section.set("redirects", &mut config.upstream.redirects.max);
     section.finish();
+}
+
+/// Clients that share a rate.
+fn group(section: Section<'_>) -> Option<listener::Group> {
+    let networks = section.need("networks");
+    let is_there = section.need::<Rate>("rate").is_some();
+    let bytes_per_second = rate(&section, "rate").filter(|_| is_there);
+    section.finish();
+    Some(listener::Group { networks: networks?.value, bytes_per_second: bytes_per_second? })
+}
+
+fn rate(section: &Section<'_>, key: &'static str) -> Option<u64> {
+    let At { value: Rate(rate), place } = section.get(key)?;
+    if rate == 0 {
+        section.complain(&place, "nothing could be sent", "leave it out for no limit");
+    }
+    Some(rate)
 }
 
 pub(super) fn timeouts(section: Section<'_>, config: &mut Config) {

@@ -4,7 +4,11 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 
-use crate::{classify::Door, listener::Runtime, transmit};
+use crate::{
+    classify::Door,
+    listener::{Group, Runtime},
+    transmit,
+};
 
 /// Sockets, limits and timeouts of client connections.
 #[derive(Clone, Debug, Default)]
@@ -53,6 +57,10 @@ pub struct Limits {
     pub head_max: usize,
     /// Field lines of a request head; beyond it the answer is 431.
     pub fields_max: usize,
+    /// Bytes per second that one connection is sent at most.
+    pub connection_rate: Option<u64>,
+    /// Clients that share a rate. A client that is in several has its part of the first.
+    pub groups: Vec<Group>,
 }
 
 /// How long is waited for a client.
@@ -87,7 +95,15 @@ pub struct Http2 {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 0, connections_per_client: 0, files_reserved: 1024, head_max: 64 << 10, fields_max: 100 }
+        Self {
+            connections: 0,
+            connections_per_client: 0,
+            files_reserved: 1024,
+            head_max: 64 << 10,
+            fields_max: 100,
+            connection_rate: None,
+            groups: Vec::new(),
+        }
     }
 }
 

@@ -30,6 +30,7 @@ use crate::{
         admission::{self, Admission},
         cork::{self, Gathering},
         frames::{Flood, Frames},
+        shaping::{Shaped, Shaping},
         shortcut::Shortcut,
         stream::{Duplex, Guard, Stream},
     },
@@ -48,6 +49,7 @@ pub(super) struct Http {
     header_list_max: usize,
     timeouts: Arc<Timeouts>,
     transmit: transmit::Config,
+    shaping: Shaping,
 }
 
 /// One client connection that speaks HTTP.
@@ -86,6 +88,7 @@ impl Http {
             header_list_max: config.http2.header_list_max as usize,
             timeouts: Arc::new(config.timeouts.clone()),
             transmit: config.transmit.clone(),
+            shaping: Shaping::new(&config.limits.groups),
         }
     }
 
@@ -127,7 +130,7 @@ impl Http {
         requests.drive(Box::pin(self.http1.serve_connection(io, service).with_upgrades())).await
     }
 
-    fn under_hyper<T: Duplex, S: Service>(&self, io: T, requests: &Requests<S>) -> TokioIo<Stream<T>> {
+    fn under_hyper<T: Duplex, S: Service>(&self, io: T, requests: &Requests<S>) -> TokioIo<Stream<Shaped<T>>> {
         let activity = &requests.activity;
         let guard = match requests.framing {
             Framing::Http1 => Guard::Requests(Admission::new(&self.limits, Arc::clone(activity))),
@@ -137,6 +140,7 @@ impl Http {
         let may_recognise = requests.framing == Framing::Http1 && requests.unserved.is_none();
         let recognised = may_recognise.then(|| requests.service.recognised()).flatten();
         let shortcut = recognised.map(|recognised| Shortcut::new(recognised, &requests.connection, activity));
+        let io = Shaped::new(io, self.shaping.rate_of(requests.connection.peer.ip()));
         TokioIo::new(Stream::new(io, Arc::clone(activity), guard, interims).with(shortcut))
     }
 }

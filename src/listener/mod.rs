@@ -29,6 +29,7 @@ mod limit;
 #[doc(hidden)] // reached by fuzzing only
 pub mod messages;
 mod proxy_protocol;
+mod shaping;
 mod shed;
 mod shortcut;
 mod socket;
@@ -50,6 +51,7 @@ pub use self::{
     certificates::{CertificateError, CertificateSummary, Certificates},
     config::{Certificate, Config, Http2, Limits, Socket, Timeouts},
     cores::{Flavour, Runtime},
+    shaping::Group,
 };
 use crate::{
     metrics,
@@ -106,7 +108,7 @@ pub fn bind(config: Config, certificates: Arc<Certificates>, metrics: metrics::L
     let cores = Cores::start(config.runtime).map_err(Error::Cores)?;
     let mut sockets = Vec::new();
     for socket in &config.sockets {
-        let bound = Bound::new(socket, &cores, &mut inherited);
+        let bound = Bound::new(socket, &cores, &mut inherited, config.limits.connection_rate);
         sockets.push(bound.map_err(|source| Error::Bind { address: socket.address, source })?);
     }
     for address in inherited.left() {
@@ -117,8 +119,8 @@ pub fn bind(config: Config, certificates: Arc<Certificates>, metrics: metrics::L
 }
 
 impl Bound {
-    fn new(socket: &Socket, cores: &Cores, inherited: &mut Inherited) -> io::Result<Self> {
-        let listener = socket::listen(socket.address, inherited)?;
+    fn new(socket: &Socket, cores: &Cores, inherited: &mut Inherited, connection_rate: Option<u64>) -> io::Result<Self> {
+        let listener = socket::listen(socket.address, inherited, connection_rate)?;
         let address = listener.local_addr()?;
         let mut doors = Vec::new();
         for (core, dealer) in cores.accepting() {

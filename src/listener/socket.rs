@@ -9,7 +9,7 @@ use std::{
 use listenfd::ListenFd;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-use crate::listener::Error;
+use crate::{listener::Error, sys::pacing};
 
 /// Connections that wait to be accepted. The kernel lowers it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -44,12 +44,14 @@ impl Inherited {
 }
 
 /// The socket for `address`, inherited or new, ready for tokio.
-pub(super) fn listen(address: SocketAddr, inherited: &mut Inherited) -> io::Result<TcpListener> {
+pub(super) fn listen(address: SocketAddr, inherited: &mut Inherited, connection_rate: Option<u64>) -> io::Result<TcpListener> {
     let socket = match inherited.find(address) {
         Some(socket) => socket,
         None => bind(address)?,
     };
     prepare(&socket)?;
+    // Said in either case: an inherited socket may have the rate of the weir before.
+    pacing::set_max(&socket, connection_rate)?;
     Ok(socket)
 }
 
@@ -105,9 +107,9 @@ mod tests {
         let (here, there) = (handed("127.0.0.1:0"), handed("127.0.0.1:0"));
         let (address, port) = (there.0, here.0.port());
         let mut inherited = Inherited(vec![here, there]);
-        let same = listen(address, &mut inherited).unwrap();
+        let same = listen(address, &mut inherited, None).unwrap();
         assert_eq!(same.local_addr().unwrap(), address);
-        let any = listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), &mut inherited).unwrap();
+        let any = listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), &mut inherited, None).unwrap();
         assert_eq!(any.local_addr().unwrap().port(), port);
         assert!(inherited.left().is_empty());
     }
@@ -117,7 +119,7 @@ mod tests {
         let other = handed("127.0.0.1:0");
         let address = other.0;
         let mut inherited = Inherited(vec![other]);
-        let own = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &mut inherited).unwrap();
+        let own = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &mut inherited, None).unwrap();
         assert_ne!(own.local_addr().unwrap(), address);
         assert_eq!(inherited.left(), [address]);
     }
@@ -125,7 +127,7 @@ mod tests {
     #[test]
     fn a_port_in_use_is_an_error() {
         let mut none = Inherited(Vec::new());
-        let first = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &mut none).unwrap();
-        assert!(listen(first.local_addr().unwrap(), &mut none).is_err());
+        let first = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &mut none, None).unwrap();
+        assert!(listen(first.local_addr().unwrap(), &mut none, None).is_err());
     }
 }

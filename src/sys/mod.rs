@@ -8,6 +8,7 @@ pub mod listening;
 pub mod map;
 pub mod notify;
 pub mod open_files;
+pub mod pacing;
 pub mod placeholder;
 pub mod residency;
 pub mod send;

@@ -25,8 +25,8 @@ use tokio::{
 use crate::{
     key::Origin,
     metrics::{self, StatusClass},
+    rate::Rate,
     upstream::{
-        budget::Budget,
         config::{Config, Definition, Health, Kind},
         error::Error,
     },
@@ -38,7 +38,7 @@ pub(super) struct Upstream {
     /// None for the origins nobody configured: they are never ejected, as one bad origin says nothing about another.
     pub(super) definition: Option<Definition>,
     pub(super) meters: metrics::Peer,
-    pub(super) budget: Option<Budget>,
+    pub(super) budget: Option<Rate>,
     received: AtomicU64,
     rules: Health,
     condition: Mutex<Condition>,
@@ -85,7 +85,7 @@ impl Upstream {
     fn new(name: Arc<str>, definition: Option<Definition>, rules: Health, metrics: &metrics::Upstream) -> Self {
         let meters = metrics.named(&name);
         meters.healthy.set(1);
-        let budget = definition.as_ref().and_then(|d| d.bytes_per_second).map(Budget::new);
+        let budget = definition.as_ref().and_then(|d| d.bytes_per_second).map(Rate::new);
         let since = Instant::now();
         let condition = Condition { ejected: false, since, failures: 0, broken: Vec::new(), last_error: None, latency: None };
         let (received, ejected) = Default::default();

@@ -1,7 +1,6 @@
 //! Fetching from the next hop: parents and origins, their pools, health, retries, addresses. Knows nothing of keys or stores.
 
 mod body;
-mod budget;
 mod config;
 mod connection;
 pub mod dial;

@@ -5,20 +5,20 @@ use std::{collections::BTreeSet, fs, path::Path};
 /// Lowest first. Each line: the module, then every module it may name.
 #[rustfmt::skip]
 const LAYERS: &[(&str, &str)] = &[
-    ("sys", ""), ("metrics", ""), ("key", ""), ("digest", ""), ("piece", ""),
+    ("sys", ""), ("metrics", ""), ("key", ""), ("digest", ""), ("piece", ""), ("rate", ""),
     ("semantics", "piece"),
     ("object", "key digest"),
     ("wsus", "digest"),
     ("census", "metrics wsus"),
     ("classify", "key digest semantics wsus"),
     ("store", "sys metrics key digest piece object"),
-    ("upstream", "sys metrics key semantics"),
+    ("upstream", "sys metrics key rate semantics"),
     ("transmit", "sys metrics"),
     ("catalog", "metrics digest wsus store"),
     ("cache", "sys metrics key digest piece semantics object store upstream catalog transmit"),
     ("proxy", "metrics key digest piece semantics object wsus classify upstream catalog census cache transmit"),
     ("jobs", "metrics key digest piece object store upstream catalog cache"),
-    ("listener", "sys metrics key classify transmit proxy"),
+    ("listener", "sys metrics key rate classify transmit proxy"),
     ("admin", "metrics key digest object census classify store upstream catalog cache jobs"),
     ("config", "sys metrics key semantics census store upstream catalog classify cache proxy jobs listener admin transmit"),
     ("app", "metrics key object sys census store upstream catalog classify cache proxy jobs listener admin config"),

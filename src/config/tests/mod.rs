@@ -50,6 +50,20 @@ fn the_documented_defaults_are_the_ones_built_in() {
 }
 
 #[test]
+fn rates_of_clients_are_read_and_a_rate_of_nothing_is_refused() {
+    let group = |rate: &str| {
+        format!(
+            "[limits]\nrate_per_connection = \"80 Mbit/s\"\n[[limits.group]]\nnetworks = [\"10.0.0.0/8\", \"::1\"]\nrate = \"{rate}\"\n"
+        )
+    };
+    let limits = good(&group("20 MB/s"), &Flags::default()).listener.limits;
+    assert_eq!((limits.connection_rate, limits.groups.len()), (Some(10_000_000), 1));
+    assert_eq!((limits.groups[0].networks.len(), limits.groups[0].bytes_per_second), (2, 20_000_000));
+    assert_eq!(bad(&group("0 MB/s"))[0].key, "limits.group[0].rate");
+    assert_eq!(bad("[[limits.group]]\nrate = \"1 MB/s\"\n")[0].what, "networks is missing");
+}
+
+#[test]
 fn every_key_is_documented() {
     let text = switched_on(&example("weir.toml")).replace("\"forward\"]", "\"forward\", \"wsus\", \"reverse\"]");
     good(&text, &Flags::default());
@@ -68,8 +82,11 @@ fn every_key_is_documented() {
     }
     assert!(keys.len() > 70, "{keys:?}");
     let is_documented = |key: &&String| {
-        let headers = [format!("[{key}]"), format!("[[{key}]]"), format!("[origins.{key}]"), format!("[upstream.{key}]")];
-        text.lines().any(|line| line.starts_with(&format!("{key} = ")) || headers.iter().any(|header| line == header))
+        let headers = ["[", "[[", "[origins.", "[upstream.", "[[limits."].map(|header| format!("{header}{key}]"));
+        text.lines().any(|line| {
+            line.starts_with(&format!("{key} = "))
+                || headers.iter().any(|header| line.trim_end_matches(']') == header.trim_end_matches(']'))
+        })
     };
     let missing: Vec<_> = keys.iter().filter(|key| !is_documented(key)).collect();
     assert!(missing.is_empty(), "{missing:?}");
