@@ -13,6 +13,8 @@ use std::{
 
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::sys::threads;
+
 /// What a job is for; the order is the order of preference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -29,6 +31,9 @@ const JOBS_MAX: usize = 1_024;
 
 /// One in this many jobs is taken in the reverse order of preference.
 const FAIRNESS: u32 = 8;
+
+/// Hashing and copying of what comes from or goes to the disk must not take a core from hits: where both want it, the pool gets about a tenth.
+const NICENESS: u8 = 10;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -60,7 +65,11 @@ impl Pool {
         let pool = Self { shared: Arc::clone(&shared), permits: std::array::from_fn(|_| Arc::new(Semaphore::new(JOBS_MAX))) };
         for number in 0..threads.max(1) {
             let shared = Arc::clone(&shared);
-            thread::Builder::new().name(format!("weir-disk-{number}")).spawn(move || shared.work())?;
+            thread::Builder::new().name(format!("weir-disk-{number}")).spawn(move || {
+                // Without it they share the cores evenly, and clients wait a little longer.
+                let _ = threads::step_back(NICENESS);
+                shared.work();
+            })?;
         }
         Ok(pool)
     }

@@ -67,6 +67,8 @@ struct Queue {
 #[derive(Debug)]
 struct Cursor {
     offset: u64,
+    /// From where on nothing was told to the disk yet.
+    kept_back: u64,
     open: Option<OpenRun>,
     _writing: Option<Writing>,
 }
@@ -90,6 +92,9 @@ const BATCH_LEN: usize = 1 << 20;
 /// So many bytes are worth a turn in the disk pool: waking a thread for each part that arrives costs more than the write.
 const TURN_LEN: usize = 512 << 10;
 
+/// What is handed to the disk at a time: long enough for a disk that seeks, a few milliseconds of one that does not.
+const WRITE_BACK_LEN: u64 = 4 << 20;
+
 /// A disk that takes nothing for so long is broken, whatever it says.
 const STALL: Duration = Duration::from_secs(60);
 
@@ -103,7 +108,7 @@ impl Blob {
     /// A writer for the run of bytes that starts at `offset`.
     pub fn writer(self: &Arc<Self>, offset: u64) -> Writer {
         let writing = self.store.upgrade().map(|store| store.begin_writing(self.id));
-        let cursor = Cursor { offset, open: None, _writing: writing };
+        let cursor = Cursor { offset, kept_back: offset, open: None, _writing: writing };
         let queue = Queue {
             parts: VecDeque::new(),
             queued: 0,
@@ -303,7 +308,17 @@ impl Cursor {
             self.offset = gap.end;
         }
         self.offset = range.end;
+        self.write_back(blob);
         Ok(())
+    }
+
+    /// Has the disk begin with what was written, some at a time: left to the next sync it would come all at once, and what others read would
+    /// wait behind it.
+    fn write_back(&mut self, blob: &Blob) {
+        if let Some(range) = ByteRange::new(self.kept_back, self.offset).filter(|range| range.len() >= WRITE_BACK_LEN) {
+            blob.file.write_back(range);
+            self.kept_back = self.offset;
+        }
     }
 
     /// Bytes written that count as stored only when their run is summed.

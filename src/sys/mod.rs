@@ -12,3 +12,5 @@ pub mod pacing;
 pub mod placeholder;
 pub mod residency;
 pub mod send;
+pub mod threads;
+pub mod write_back;

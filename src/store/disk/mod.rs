@@ -63,6 +63,11 @@ pub trait DiskFile: fmt::Debug + Send + Sync + 'static {
     /// Writes all of `parts`, one after the other. After an error any part of it may have been written.
     fn write_at(&self, offset: u64, parts: &[IoSlice<'_>]) -> io::Result<()>;
 
+    /// Says that no more is written to `range` for now, so that the disk may begin with it. Does not wait for that.
+    fn write_back(&self, range: ByteRange) {
+        let _ = range;
+    }
+
     /// What was written before survives a power cut after this returned `Ok`. After an error nothing is known about unsynced writes.
     fn sync_data(&self) -> io::Result<()>;
 

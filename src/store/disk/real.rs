@@ -18,6 +18,7 @@ use rustix::{
 use crate::{
     piece::ByteRange,
     store::disk::{Disk, DiskFile, Entry},
+    sys::write_back,
 };
 
 /// The operating system's file system.
@@ -105,6 +106,11 @@ impl DiskFile for RealFile {
             offset += part.len() as u64;
         }
         Ok(())
+    }
+
+    fn write_back(&self, range: ByteRange) {
+        // What does not begin now is written with the next sync, which reports errors.
+        let _ = write_back::begin(&self.0, range.start, range.len());
     }
 
     fn sync_data(&self) -> io::Result<()> {
