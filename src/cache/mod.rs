@@ -21,6 +21,7 @@ mod learnt;
 mod mismatches;
 mod plan;
 mod send;
+mod stage;
 mod standing;
 pub mod status;
 mod twin;
@@ -30,7 +31,7 @@ mod verify;
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::{Arc, LazyLock, Mutex, Weak},
+    sync::{Arc, LazyLock, Mutex, Weak, atomic::AtomicU32},
     time::{Duration, SystemTime},
 };
 
@@ -213,6 +214,8 @@ pub(crate) struct Hub {
     known: KnownCache,
     mismatches: Mismatches,
     verifications: Verifications,
+    /// Portions under way that no client waits for.
+    staging: AtomicU32,
     /// Contents that are open and not complete, so that all who want one meet.
     contents: Mutex<HashMap<BlobId, Weak<Content>>>,
     stop: watch::Sender<bool>,
@@ -236,6 +239,7 @@ impl Cache {
             known,
             mismatches: Mismatches::default(),
             verifications: Verifications::default(),
+            staging: AtomicU32::default(),
             contents: Mutex::default(),
             stop: watch::Sender::new(false),
         }))
@@ -282,6 +286,14 @@ impl Cache {
     /// The catalog knows more of `key` than it did: what is stored under it is held against that. Waits for the verdict.
     pub async fn learnt(&self, key: &CacheKey) {
         learnt::learnt(&self.0, key).await;
+    }
+
+    /// Fetches and stores the content of `want` in the gaps that clients leave.
+    ///
+    /// # Errors
+    /// Why it is not, or not wholly, stored.
+    pub async fn stage(&self, want: &Arc<Wanted>) -> Result<(), Error> {
+        stage::stage(&self.0, want).await
     }
 
     /// The fills under way, for the status page.

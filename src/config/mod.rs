@@ -243,6 +243,7 @@ impl Draft {
         sections::limits(root.section("limits"), &mut self.config);
         sections::timeouts(root.section("timeouts"), &mut self.config);
         sections::census(root.section("census"), &mut self.config.census);
+        sections::prestage(root.section("prestage"), &mut self.config.proxy.prestage);
         sections::send(root.section("send"), &mut self.config);
         sections::runtime(root.section("runtime"), &mut self.config.listener.runtime);
         sections::health(root.section("health"), &mut self.config.upstream.health);

@@ -16,6 +16,7 @@ use crate::{
         units::{Rate, Size},
     },
     listener::{self, Flavour, Runtime},
+    proxy::Prestage,
     store, upstream,
 };
 
@@ -127,6 +128,21 @@ pub(super) fn census(section: Section<'_>, census: &mut census::Config) {
     section.set("computers", &mut census.computers_max);
     section.set("events", &mut census.events_max);
     section.set("retention", &mut census.retention);
+    section.finish();
+}
+
+pub(super) fn prestage(section: Section<'_>, prestage: &mut Prestage) {
+    section.set("enabled", &mut prestage.enabled);
+    if let Some(At { value, place }) = section.get::<usize>("clients") {
+        if !(1..=Prestage::CLIENTS_MAX).contains(&value) {
+            let remedy = format!("write a number from 1 to {}", Prestage::CLIENTS_MAX);
+            section.complain(&place, "no file would ever be fetched", remedy);
+        }
+        prestage.clients = value;
+    }
+    set_size(&section, "size_max", &mut prestage.size_max);
+    section.set("at_once", &mut prestage.at_once);
+    set_size(&section, "per_hour", &mut prestage.hourly_bytes);
     section.finish();
 }
 

@@ -302,6 +302,15 @@ families! {
         unwritten: Counter = "weir_metadata_urls_left_total",
             "URLs of content that stayed as they were there: origins that no rule allows, or ways to write them that no server uses.",
             "It rises: clients fetch content elsewhere, and [origins] may lack a host.";
+        prestage_started: Counter = "weir_prestage_started_total",
+            "Files that are fetched before anybody asked for them, begun.",
+            "It rises although [prestage] is meant to be off.";
+        prestaged_bytes: Counter = "weir_prestaged_bytes_total",
+            "Bytes of files that were fetched before anybody asked for them.",
+            "It is far more than what clients fetch: files are staged that nobody wants.";
+        prestage_refused: Words = "weir_prestage_refused_total",
+            "Files not fetched in advance although enough clients were told of them, by reason.",
+            "reason=\"budget\" rises and clients wait for large files: the hourly share is small.";
     }
 
     /// Handles for `app`: the process.

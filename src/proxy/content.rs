@@ -1,11 +1,12 @@
 //! Content: from what the doors make of a request to what the cache can answer, and from its answer to the client's.
 
 use std::{
+    net::IpAddr,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use http::{Response, StatusCode, header, request::Parts};
+use http::{HeaderMap, Method, Response, StatusCode, Version, header, request::Parts};
 
 use super::{
     Error, Proxy,
@@ -56,32 +57,10 @@ impl Proxy {
     }
 
     pub(super) fn wanted(&self, connection: &Connection, parts: Parts, want: Want) -> Arc<Wanted> {
-        let forward = Forward { anonymous: want.anonymous, received: parts.version, node: self.node.clone() };
-        let (policy, verified_policy) = policies(&want);
-        let path_and_query = match &want.signature {
-            Some(signature) if want.path_and_query.contains('?') => format!("{}&{signature}", want.path_and_query),
-            Some(signature) => format!("{}?{signature}", want.path_and_query),
-            None => want.path_and_query,
-        };
-        Arc::new(Wanted {
-            key: want.key,
-            target: target(want.origin, want.upstream),
-            path_and_query,
-            method: parts.method,
-            end_to_end: fields::end_to_end(&parts.headers),
-            fields: parts.headers,
-            forward,
-            policy,
-            verified_policy,
-            declared: want.declared,
-            ranged: want.ranged,
-            file: want.anonymous || want.declared.is_some(),
-            // Content only: a resuming Delivery Optimization client adds a line per resume, and only the last is right.
-            lines: RepeatedLines::Last,
-            client: connection.peer.ip(),
-            patience: want.door.is_asked_by_delivery_optimization().then_some(PATIENCE),
-            interim: connection.interims.open(parts.version, &self.node),
-        })
+        let interim = connection.interims.open(parts.version, &self.node);
+        let client = connection.peer.ip();
+        let asker = Asker { version: parts.version, method: parts.method, fields: parts.headers, client, interim };
+        wanted(want, asker, &self.node)
     }
 
     /// What the answer rests on, if it is to be remembered and can be.
@@ -93,6 +72,45 @@ impl Proxy {
     fn limits(&self) -> RangeLimits {
         RangeLimits { lines: RepeatedLines::Last, ranges_max: self.config.load().ranges_max, ..RangeLimits::default() }
     }
+}
+
+/// Who asks for content, and how.
+pub(super) struct Asker {
+    pub version: Version,
+    pub method: Method,
+    pub fields: HeaderMap,
+    pub client: IpAddr,
+    pub interim: upstream::Interim,
+}
+
+/// What `want` is to the cache.
+pub(super) fn wanted(want: Want, asker: Asker, node: &Arc<str>) -> Arc<Wanted> {
+    let forward = Forward { anonymous: want.anonymous, received: asker.version, node: node.clone() };
+    let (policy, verified_policy) = policies(&want);
+    let path_and_query = match &want.signature {
+        Some(signature) if want.path_and_query.contains('?') => format!("{}&{signature}", want.path_and_query),
+        Some(signature) => format!("{}?{signature}", want.path_and_query),
+        None => want.path_and_query,
+    };
+    Arc::new(Wanted {
+        key: want.key,
+        target: target(want.origin, want.upstream),
+        path_and_query,
+        method: asker.method,
+        end_to_end: fields::end_to_end(&asker.fields),
+        fields: asker.fields,
+        forward,
+        policy,
+        verified_policy,
+        declared: want.declared,
+        ranged: want.ranged,
+        file: want.anonymous || want.declared.is_some(),
+        // Content only: a resuming Delivery Optimization client adds a line per resume, and only the last is right.
+        lines: RepeatedLines::Last,
+        client: asker.client,
+        patience: want.door.is_asked_by_delivery_optimization().then_some(PATIENCE),
+        interim: asker.interim,
+    })
 }
 
 /// Delivery Optimization counts 20 s of (nearly) nothing as a fault of the cache; an error before that is one of the origin.

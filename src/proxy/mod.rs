@@ -14,6 +14,7 @@ mod observe;
 mod pass;
 mod places;
 mod post;
+mod prestage;
 pub mod recognised;
 mod recorded;
 mod rescue;
@@ -38,11 +39,12 @@ use self::{
     log::{AccessLog, Record},
     observe::Observer,
     places::Places,
+    prestage::Stager,
     recognised::Recognised,
     respond::Answered,
     unserved::Unserved,
 };
-pub use self::{call::Unread, error::Error, observe::Learners, recorded::Recorded};
+pub use self::{call::Unread, error::Error, observe::Learners, prestage::Prestage, recorded::Recorded};
 use crate::{
     cache::Cache,
     classify::{Asked, Class, Policy, Refusal, SniVerdict, Tunnel},
@@ -63,12 +65,19 @@ pub struct Config {
     pub recognise: bool,
     /// Calls of update services that one client may make in a second, on average; 0 for any number.
     pub calls_per_client: usize,
+    pub prestage: Prestage,
 }
 
 impl Default for Config {
     fn default() -> Self {
         // 180 to 400 calls in a row are a first synchronisation; a branch behind one address may have a hundred computers.
-        Self { ranges_max: 64, tunnel_idle: Duration::from_secs(600), recognise: true, calls_per_client: 50 }
+        Self {
+            ranges_max: 64,
+            tunnel_idle: Duration::from_secs(600),
+            recognise: true,
+            calls_per_client: 50,
+            prestage: Prestage::default(),
+        }
     }
 }
 
@@ -83,7 +92,7 @@ pub struct Means {
 
 /// Answers requests: the service behind all listeners.
 pub struct Proxy {
-    config: ArcSwap<Config>,
+    config: Arc<ArcSwap<Config>>,
     policy: Arc<ArcSwap<Policy>>,
     cache: Cache,
     upstreams: Upstreams,
@@ -100,12 +109,14 @@ impl Proxy {
     /// `policy` is shared with whoever else asks the rules in force. To be called on a runtime.
     pub fn new(config: Config, policy: Arc<ArcSwap<Policy>>, means: Means, node: Arc<str>) -> Self {
         let Means { cache, upstreams, log, metrics, learners } = means;
-        let config = ArcSwap::from_pointee(config);
+        let config = Arc::new(ArcSwap::from_pointee(config));
         let (places, follower) = {
-            let cache = cache.clone();
-            Places::new(move |key| cache.may_have(key))
+            let (cache, config) = (cache.clone(), config.clone());
+            Places::new(move |key| config.load().prestage.enabled || cache.may_have(key))
         };
-        tokio::spawn(follower.run(cache.clone()));
+        let (catalog, counts) = (learners.catalog.clone(), learners.metrics.clone());
+        let stager = Stager::new(config.clone(), cache.clone(), catalog, counts, node.clone());
+        tokio::spawn(follower.run(cache.clone(), stager));
         let observer = Observer::start(learners, Arc::clone(&policy), places);
         let recognised = Arc::new(Recognised::new(log.clone(), metrics.recognised.clone()));
         Self { config, policy, cache, upstreams, log, recognised, metrics, calls: Calls::new(), observer, node }

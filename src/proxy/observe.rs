@@ -22,9 +22,8 @@ use crate::{
     catalog::Catalog,
     census::Census,
     classify::Policy,
-    key::CacheKey,
     metrics,
-    proxy::places::Places,
+    proxy::places::{Places, Told},
     wsus::{Coding, Fact, Location, Reply, Request, Unreadable},
 };
 
@@ -52,10 +51,11 @@ enum Note {
         coding: Coding,
         content: Bytes,
     },
-    /// The next bytes of a reply that `upstream` gives.
+    /// The next bytes of a reply that `upstream` gives to `client`.
     Reply {
         id: u64,
         upstream: Arc<str>,
+        client: IpAddr,
         coding: Coding,
         bytes: Bytes,
     },
@@ -70,6 +70,7 @@ pub(super) struct Tap {
     observer: Arc<Observer>,
     id: u64,
     upstream: Arc<str>,
+    client: IpAddr,
     coding: Coding,
     has_given_up: bool,
 }
@@ -98,10 +99,10 @@ impl Observer {
         self.tell(content.len(), Note::Request { client, at, coding, content: content.clone() });
     }
 
-    /// Looks at a reply of `upstream` from its beginning.
-    pub(super) fn tap(self: &Arc<Self>, upstream: Arc<str>, coding: Coding) -> Tap {
+    /// Looks at a reply of `upstream` to `client` from its beginning.
+    pub(super) fn tap(self: &Arc<Self>, upstream: Arc<str>, client: IpAddr, coding: Coding) -> Tap {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        Tap { observer: Arc::clone(self), id, upstream, coding, has_given_up: false }
+        Tap { observer: Arc::clone(self), id, upstream, client, coding, has_given_up: false }
     }
 
     /// Whether the note goes to the thread.
@@ -122,7 +123,8 @@ impl Tap {
         if self.has_given_up || bytes.is_empty() {
             return;
         }
-        let note = Note::Reply { id: self.id, upstream: Arc::clone(&self.upstream), coding: self.coding, bytes: bytes.clone() };
+        let (upstream, client) = (Arc::clone(&self.upstream), self.client);
+        let note = Note::Reply { id: self.id, upstream, client, coding: self.coding, bytes: bytes.clone() };
         self.has_given_up = !self.observer.tell(bytes.len(), note);
     }
 }
@@ -166,8 +168,8 @@ impl Reader {
                 self.request(client, at, coding, &content);
                 self.waiting.fetch_sub(content.len(), Ordering::Relaxed);
             }
-            Note::Reply { id, upstream, coding, bytes } => {
-                self.reply(id, &upstream, coding, &bytes);
+            Note::Reply { id, upstream, client, coding, bytes } => {
+                self.reply(id, (&upstream, client), coding, &bytes);
                 self.waiting.fetch_sub(bytes.len(), Ordering::Relaxed);
             }
             Note::End { id } => self.end(id),
@@ -180,7 +182,7 @@ impl Reader {
         self.count(read);
     }
 
-    fn reply(&mut self, id: u64, upstream: &str, coding: Coding, bytes: &[u8]) {
+    fn reply(&mut self, id: u64, (upstream, client): (&str, IpAddr), coding: Coding, bytes: &[u8]) {
         if !self.replies.contains_key(&id) && self.replies.len() >= REPLIES_MAX {
             // The oldest is one whose end did not reach us.
             self.replies.pop_first();
@@ -190,10 +192,10 @@ impl Reader {
         let Some(reply) = entry else { return };
         let (catalog, policy, places) = (&self.learners.catalog, &self.policy, &self.places);
         let read = reply.push(bytes, |fact| {
-            let key = if let Fact::Location(location) = &fact { key(policy, upstream, location) } else { None };
-            catalog.learn(upstream, &fact, key.as_ref().map(CacheKey::text));
-            if let Some(key) = key {
-                places.told_of(key);
+            let told = if let Fact::Location(location) = &fact { told(policy, upstream, location, client) } else { None };
+            catalog.learn(upstream, &fact, told.as_ref().map(|told| told.key.text()));
+            if let Some(told) = told {
+                places.told_of(told);
             }
         });
         if read.is_err() {
@@ -218,11 +220,12 @@ impl Reader {
     }
 }
 
-/// The key under which the content at a place is stored that `upstream` tells of.
-fn key(policy: &ArcSwap<Policy>, upstream: &str, location: &Location) -> Option<CacheKey> {
+/// What a place that `upstream` tells `client` of is here.
+fn told(policy: &ArcSwap<Policy>, upstream: &str, location: &Location, client: IpAddr) -> Option<Told> {
     let (policy, url) = (policy.load(), location.url.parse().ok()?);
     let want = policy.wanted_at(upstream, &url, &location.digest);
-    want.map(|want| want.key).or_else(|| policy.key_of(&url))
+    let key = want.as_ref().map(|want| want.key.clone()).or_else(|| policy.key_of(&url))?;
+    Some(Told { key, want, client })
 }
 
 /// Bytes on their way to the thread: what a fast network brings while it is busy with something else.
@@ -239,6 +242,9 @@ const KEEP_INTERVAL: Duration = Duration::from_secs(10);
 mod tests {
     use super::*;
     use crate::{catalog, census, classify, digest::Digest};
+
+    /// A server, and the client that it answers.
+    const WSUS: (&str, IpAddr) = ("wsus", IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
 
     fn reader() -> Reader {
         let catalog = catalog::Config { entries_max: 10, path: None };
@@ -277,7 +283,7 @@ mod tests {
     fn a_place_is_known_by_the_key_of_its_content() {
         let mut reader = reader();
         for piece in location().as_bytes().chunks(50) {
-            reader.reply(1, "wsus", Coding::Identity, piece);
+            reader.reply(1, WSUS, Coding::Identity, piece);
         }
         reader.end(1);
         let key = "http://dl.delivery.mp.microsoft.com/filestreamingservice/files/7bc846e0";
@@ -292,7 +298,7 @@ mod tests {
     fn a_reply_that_breaks_off_is_counted_and_what_it_said_holds() {
         let mut reader = reader();
         let text = location();
-        reader.reply(1, "wsus", Coding::Identity, &text.as_bytes()[..text.len() - 20]);
+        reader.reply(1, WSUS, Coding::Identity, &text.as_bytes()[..text.len() - 20]);
         reader.end(1);
         assert_eq!(reader.learners.metrics.unread.value("xml"), 1);
     }
@@ -301,7 +307,7 @@ mod tests {
     fn replies_whose_end_did_not_come_are_forgotten() {
         let mut reader = reader();
         for id in 0..REPLIES_MAX as u64 + 5 {
-            reader.reply(id, "wsus", Coding::Identity, b"<a>");
+            reader.reply(id, WSUS, Coding::Identity, b"<a>");
         }
         assert_eq!((reader.replies.len(), reader.learners.metrics.unread.value("lagging")), (REPLIES_MAX, 5));
         assert!(!reader.replies.contains_key(&4) && reader.replies.contains_key(&5));
@@ -314,7 +320,7 @@ mod tests {
         let metrics = metrics::Catalog::default();
         let observer = Arc::new(Observer { notes, waiting: Arc::default(), next: AtomicU64::new(0), metrics: metrics.clone() });
         let (mut large, mut small) =
-            (observer.tap("wsus".into(), Coding::Identity), observer.tap("wsus".into(), Coding::Identity));
+            (observer.tap("wsus".into(), WSUS.1, Coding::Identity), observer.tap("wsus".into(), WSUS.1, Coding::Identity));
         large.see(&Bytes::from(vec![b'x'; WAITING_MAX - 1]));
         for _ in 0..3 {
             large.see(&Bytes::from_static(b"more"));

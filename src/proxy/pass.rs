@@ -1,6 +1,6 @@
 //! Everything that is not content: relayed both ways as it comes, nothing buffered, nothing stored.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request::Parts, uri::Authority};
 
@@ -62,7 +62,7 @@ impl Proxy {
             PassReason::Body | PassReason::Service | PassReason::Policy => How::Bypass,
         };
         let status = CacheStatus { fwd_status: Some(response.status()), ..CacheStatus::new(how) };
-        let tap = observed.and_then(|upstream| self.tap(upstream, &response));
+        let tap = observed.and_then(|upstream| self.tap(upstream, connection.peer.ip(), &response));
         match rewriting {
             Some(rewriting) => Ok(self.rewritten(rewriting, response, tap, status)),
             None => Ok(Answered { tap, ..respond::relayed(response, status) }),
@@ -70,10 +70,10 @@ impl Proxy {
     }
 
     /// Metadata is looked at while it passes, if it is in a coding that is known.
-    fn tap(&self, upstream: Arc<str>, response: &Response<upstream::Body>) -> Option<Tap> {
+    fn tap(&self, upstream: Arc<str>, client: IpAddr, response: &Response<upstream::Body>) -> Option<Tap> {
         let coding = response.headers().get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes);
         let coding = Coding::of(coding).filter(|_| response.status() == StatusCode::OK)?;
-        Some(self.observer.tap(upstream, coding))
+        Some(self.observer.tap(upstream, client, coding))
     }
 
     /// A call of an update service is read and judged first; everything else streams. What is returned beside it is to be kept until it is sent.

@@ -15,7 +15,7 @@ pub(crate) use client::{Client, Download, Reply};
 pub(crate) use content::Content;
 pub(crate) use gate::Gate;
 pub(crate) use origin::{Answer, Ask, Origin, Resource, Step};
-pub(crate) use proxy::{Proxy, proxy, weir_command};
+pub(crate) use proxy::{Proxy, ProxyBuilder, proxy, weir_command};
 pub(crate) use scratch::Scratch;
 pub(crate) use wire::{End, Framing, Head};
 

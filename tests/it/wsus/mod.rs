@@ -3,6 +3,7 @@
 mod agent;
 mod hostile;
 mod learnt;
+mod prestage;
 mod rewritten;
 mod server;
 
