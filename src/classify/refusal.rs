@@ -39,6 +39,9 @@ pub enum Refusal {
     /// A call of an update service that is none that agents make.
     #[error("this call of an update service is not passed on: {0}")]
     Call(#[from] wsus::Refused),
+    /// A field by which some servers take a request for another one than the one that was judged.
+    #[error("the field {0} asks the server to take the request for another one, and is not passed on")]
+    Override(&'static str),
     /// `allow`: what is taken instead (RFC 9110 §10.2.1).
     #[error("method {method} is not allowed here")]
     Method { method: Box<str>, allow: &'static str },
@@ -97,6 +100,7 @@ impl Refusal {
             | Self::Port { .. }
             | Self::Itself(_)
             | Self::DoorClosed(_)
+            | Self::Override(_)
             | Self::Service(_) => StatusCode::FORBIDDEN,
             Self::Call(why) if why.is_length() => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Call(_) => StatusCode::FORBIDDEN,
@@ -128,6 +132,7 @@ impl Refusal {
             Self::NoSite(_) => "no-site",
             Self::Service(_) => "service",
             Self::Call(why) => why.as_str(),
+            Self::Override(_) => "override",
             Self::Method { .. } => "method",
             Self::HostField => "host-field",
             Self::Host { .. } => "host",

@@ -57,6 +57,9 @@ const AREAS: &[(&str, Area)] = &[
     ("inventory", Area::Closed(Closed::Inventory)),
 ];
 
+/// Fields by which frameworks and IIS modules let a client replace target or method. No agent sends one.
+const OVERRIDES: &[&str] = &["x-original-url", "x-rewrite-url", "x-http-method-override", "x-http-method", "x-method-override"];
+
 fn area(folded: &str) -> Option<Area> {
     // A downstream server doubles the first slash: `//DssAuthWebService/…`.
     let first = folded.trim_start_matches('/').split('/').next()?;
@@ -70,6 +73,9 @@ pub(super) fn is_wsus_path(path: &str) -> bool {
 
 /// What a request to a WSUS is. Refuses what branch clients have no business with, unless the site has opened it.
 pub(super) fn judge(asked: &Asked<'_>, query: Option<&str>, opened: Opened) -> Result<Verdict, Refusal> {
+    if let Some(name) = OVERRIDES.iter().find(|name| asked.headers.contains_key(**name)) {
+        return Err(Refusal::Override(name));
+    }
     let path = asked.uri.path();
     let folded = path::folded(path);
     let area = area(&folded);

@@ -118,6 +118,7 @@ pub(super) fn timeouts(section: Section<'_>, config: &mut Config) {
     section.set("upstream_stall", &mut upstream.stall);
     section.set("upstream_idle", &mut upstream.idle);
     section.set("upstream_busy", &mut upstream.busy);
+    section.set("client_call", &mut config.proxy.call_timeout);
     section.set("tunnel_idle", &mut config.proxy.tunnel_idle);
     section.set("drain", &mut config.drain);
     section.finish();

@@ -65,6 +65,8 @@ pub struct Config {
     pub recognise: bool,
     /// Calls of update services that one client may make in a second, on average; 0 for any number.
     pub calls_per_client: usize,
+    /// Time for all of a call, however slowly its client sends.
+    pub call_timeout: Duration,
     pub prestage: Prestage,
 }
 
@@ -76,6 +78,8 @@ impl Default for Config {
             tunnel_idle: Duration::from_secs(600),
             recognise: true,
             calls_per_client: 50,
+            // The longest call that is allowed comes over 512 kbit/s in this time.
+            call_timeout: Duration::from_secs(60),
             prestage: Prestage::default(),
         }
     }

@@ -84,9 +84,8 @@ impl Proxy {
         pass: &Pass,
     ) -> Result<(Request<RequestBody>, Option<Held>), Error> {
         let Some(call) = &pass.call else { return Ok((request, None)) };
-        let per_second = self.config.load().calls_per_client;
-        let client = connection.peer.ip();
-        let (request, content, held) = self.calls.judge(client, request, call, per_second).await?;
+        let (config, client) = (self.config.load_full(), connection.peer.ip());
+        let (request, content, held) = self.calls.judge(client, request, call, &config).await?;
         if call.tells_of_clients() {
             self.observer.called(client, SystemTime::now(), call.coding, &content);
         }

@@ -10,6 +10,7 @@ use http::{
 
 use super::{
     call::Unread,
+    connection::RequestBodyError,
     error::Error,
     respond::{self, Answered},
 };
@@ -44,7 +45,8 @@ pub(super) fn rescue(error: &Error) -> Answered {
 fn of_call(unread: &Unread) -> StatusCode {
     match unread {
         Unread::Rate | Unread::Memory => StatusCode::SERVICE_UNAVAILABLE,
-        Unread::Slow(_) | Unread::Broken(_) => StatusCode::BAD_REQUEST,
+        Unread::Slow(_) | Unread::Broken(RequestBodyError::Stalled(_)) => StatusCode::REQUEST_TIMEOUT,
+        Unread::Broken(_) => StatusCode::BAD_REQUEST,
     }
 }
 

@@ -101,6 +101,7 @@ fn spans(draft: &Draft, complaints: &Complaints<'_>) {
         ("timeouts.upstream_connect", upstream.connect),
         ("timeouts.upstream_first_byte", upstream.first_byte),
         ("timeouts.upstream_stall", upstream.stall),
+        ("timeouts.client_call", config.proxy.call_timeout),
         ("timeouts.tunnel_idle", config.proxy.tunnel_idle),
         ("fill.reader_timeout", config.cache.reader_timeout),
         ("census.retention", config.census.retention),

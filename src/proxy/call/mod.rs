@@ -23,7 +23,7 @@ use tokio::{
 
 use self::rate::Rates;
 use super::{
-    Error,
+    Config, Error,
     connection::{RequestBody, RequestBodyError},
 };
 use crate::{classify::Refusal, wsus::Call};
@@ -76,20 +76,20 @@ impl Calls {
         Self { rates: Rates::default(), memory: Arc::new(Semaphore::new(HELD_MAX)), shares: Arc::default() }
     }
 
-    /// Reads the content of a call and holds it against what agents send; it is returned beside the request that has it. `per_second`: what one client may call; 0 for any number.
+    /// Reads the content of a call and holds it against what agents send; it is returned beside the request that has it.
     pub(super) async fn judge(
         &self,
         client: IpAddr,
         request: Request<RequestBody>,
         call: &Call,
-        per_second: usize,
+        config: &Config,
     ) -> Result<(Request<RequestBody>, Bytes, Held), Error> {
-        if !self.rates.take(client, Instant::now(), per_second) {
+        if !self.rates.take(client, Instant::now(), config.calls_per_client) {
             return Err(Unread::Rate.into());
         }
         let (parts, body) = request.into_parts();
-        let reading = timeout(READ_TIMEOUT, self.read(client, body, call));
-        let (content, held) = reading.await.map_err(|_| Unread::Slow(READ_TIMEOUT))??;
+        let reading = timeout(config.call_timeout, self.read(client, body, call));
+        let (content, held) = reading.await.map_err(|_| Unread::Slow(config.call_timeout))??;
         call.check(&content).map_err(Refusal::Call)?;
         Ok((Request::from_parts(parts, RequestBody::whole(content.clone())), content, held))
     }
@@ -156,9 +156,6 @@ const HELD_MAX: usize = 64 << 20;
 
 /// Of one client, so that a few that send slowly do not keep the others out. The longest call fits (of a downstream server, where that is opened).
 const HELD_PER_CLIENT_MAX: usize = 16 << 20;
-
-/// For all of a call, however slowly a client sends. The longest that is allowed comes over 512 kbit/s in this time.
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {

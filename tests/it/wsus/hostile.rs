@@ -1,12 +1,13 @@
 //! Calls that no agent makes: what each gets. None reaches the server.
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::{
     agent::envelope,
     server::{CLIENT, CLIENT_PATH, HOST, REPORTS, REPORTS_PATH, SIMPLE_AUTH, SIMPLE_AUTH_PATH, Wsus},
 };
-use crate::support::{Client, proxy, xpress};
+use crate::support::{Client, eventually, proxy, xpress};
 
 /// A request, written field by field so that each can be wrong.
 #[derive(Clone)]
@@ -145,6 +146,11 @@ fn hostile() -> Vec<(&'static str, Call, u16, &'static str)> {
         ("SOAP 1.2", config().with("Content-Type", "application/soap+xml; charset=utf-8"), 403, "call-type"),
         ("another charset", config().with("Content-Type", "text/xml; charset=utf-7"), 403, "call-type"),
         ("another coding", config().and("Content-Encoding", "gzip"), 403, "call-type"),
+        ("another target", config().and("X-Original-URL", "/ApiRemoting30/WebService.asmx"), 403, "override"),
+        ("another target for content", Call::plain("GET", "/Content/x").and("X-Rewrite-Url", "/Inventory/x"), 403, "override"),
+        ("another method", config().and("x-http-method-override", "PUT"), 403, "override"),
+        ("the same, shorter", config().and("X-HTTP-Method", "DELETE"), 403, "override"),
+        ("the same, shortest", config().and("X-Method-Override", "MERGE"), 403, "override"),
         // Documents.
         ("no XML", config().body("soap"), 403, "call-malformed"),
         ("nothing", config().body(""), 403, "call-malformed"),
@@ -291,4 +297,46 @@ async fn what_a_downstream_server_needs_can_be_opened() {
     assert_eq!(ask(Call::to(sync, REPORTS, "Execute", &inside)).await, 403, "what is opened is still checked");
     assert_eq!(ask(Call::to("/ApiRemoting30/WebService.asmx", REPORTS, "x", "x")).await, 403, "and the rest is closed");
     assert_eq!(ask(Call::plain("GET", &format!("{sync}?wsdl"))).await, 200);
+}
+
+#[tokio::test]
+async fn a_call_that_does_not_come_to_its_end_is_given_up_and_never_reaches_the_server() {
+    for (limit, reason) in [("client_call = \"1 s\"", "call-slow"), ("client_body = \"1 s\"", "request")] {
+        let wsus = Wsus::start(&[]).await;
+        let weir = proxy().wsus(&wsus.origin).config(&format!("[timeouts]\n{limit}\n")).start().await;
+        let written = config().written();
+        let mut client = Client::connect(weir.doors()).await;
+        client.send(&written[..written.len() - 1]).await;
+        let reply = client.reply("POST").await;
+        let detail = reply.field("cache-status").unwrap_or_default().to_owned();
+        assert!(reply.status == 408 && detail.ends_with(&format!("detail={reason}")), "{} {detail}", reply.status);
+        assert_eq!(wsus.origin.requests_in_all(), 0);
+    }
+}
+
+#[tokio::test]
+async fn calls_that_do_not_end_take_no_more_than_a_clients_share_of_memory() {
+    let wsus = Wsus::start(&[]).await;
+    let weir = proxy().wsus(&wsus.origin).start().await;
+    let long = Call::report("").body(vec![b' '; 2 << 20]).written();
+    let unfinished = async || {
+        let mut client = Client::connect(weir.doors()).await;
+        client.send(&long[..long.len() - 1]).await;
+        let reply = client.reply("POST").await;
+        (reply.status, reply.field("cache-status").unwrap_or_default().to_owned())
+    };
+    // Eight of them fit, and wait for their last byte.
+    let mut all: FuturesUnordered<_> = (0..12).map(|_| unfinished()).collect();
+    for _ in 0..4 {
+        let (status, detail) = all.next().await.unwrap();
+        assert!(status == 503 && detail.ends_with("detail=call-memory"), "{status} {detail}");
+    }
+    drop(all);
+    eventually("a call passes again", async || {
+        let mut client = Client::connect(weir.doors()).await;
+        client.send(config().written()).await;
+        (client.reply("POST").await.status == 200).then_some(())
+    })
+    .await;
+    assert_eq!(wsus.origin.requests_in_all(), 1, "the server saw none of the others");
 }
