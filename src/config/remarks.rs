@@ -7,7 +7,7 @@ use crate::{
     config::Config,
     key::Scheme,
     listener::CertificateSummary,
-    upstream::Kind,
+    upstream::{Definition, Kind},
 };
 
 impl Config {
@@ -32,15 +32,19 @@ impl Config {
 
     /// What an administrator should change as soon as possible; the status page shows it, too.
     pub fn warnings(&self) -> Vec<String> {
-        let plain = |site: &Site| match &site.kind {
-            SiteKind::Wsus { origin, .. } if origin.scheme == Scheme::Http && !is_loopback(&origin.host) => Some(format!(
-                "{} is asked over plain http ({origin}): whoever is on the way can write update metadata, digests included, that clients \
-                     believe; let WSUS speak TLS, and write https and its port (8531) into the URL",
-                site.name
-            )),
-            _ => None,
+        let is_wsus = |site: &&Site| matches!(site.kind, SiteKind::Wsus { .. });
+        let is_of = |site: &Site, server: &Definition| server.name == site.name || server.group.as_ref() == Some(&site.name);
+        let servers = |site| self.upstream.upstreams.iter().filter(move |server| is_of(site, server));
+        let plain = |server: &Definition| {
+            let (name, url) = (&server.name, &server.url);
+            (url.scheme == Scheme::Http && !is_loopback(&url.host)).then(|| {
+                format!(
+                    "{name} is asked over plain http ({url}): whoever is on the way can write update metadata, digests included, that clients \
+                     believe; let WSUS speak TLS, and write https and its port (8531) into the URL"
+                )
+            })
         };
-        self.policy.sites.iter().filter_map(plain).collect()
+        self.policy.sites.iter().filter(is_wsus).flat_map(servers).filter_map(plain).collect()
     }
 }
 

@@ -258,10 +258,52 @@ fn checked_paths(
     paths.value
 }
 
+/// Of each upstream the first of the group that it belongs to: WSUS servers that claim the same names and paths stand in for one another, in
+/// order of preference. `None`: it stands alone.
+fn groups(upstreams: &[Upstream]) -> Vec<Option<usize>> {
+    let claims = |upstream: &Upstream| (upstream.hosts.clone(), upstream.paths.clone());
+    let group = |upstream: &Upstream| {
+        let is_in = |other: &&(usize, &Upstream)| other.1.door() == Some(Door::Wsus) && claims(other.1) == claims(upstream);
+        let all: Vec<_> = upstreams.iter().enumerate().collect();
+        let members: Vec<_> = all.iter().filter(is_in).collect();
+        let first = members.iter().min_by_key(|(nth, member)| (member.definition.order, *nth))?.0;
+        (upstream.door() == Some(Door::Wsus) && members.len() > 1).then_some(first)
+    };
+    upstreams.iter().map(group).collect()
+}
+
+/// What is said of a group is said of its first.
+fn check_stand_in(first: &Upstream, own: &Upstream, complaints: &Complaints<'_>) {
+    let name = &first.name.value;
+    if own.url.value.base != first.url.value.base {
+        let what = format!("it stands in for {name:?}, whose URL has another path");
+        complaints.add(&own.url.place, what, "give both the same path, or each hosts or paths of its own");
+    }
+    if own.opened != first.opened
+        || own.rewrite_to.as_ref().is_some_and(|to| Some(&to.value) != first.rewrite_to.as_ref().map(|to| &to.value))
+    {
+        let what = format!("it stands in for {name:?}, whose open and rewrite_to count for both");
+        complaints.add(&own.name.place, what, "write the same into both, or give each hosts or paths of its own");
+    }
+    if first.rewrite_to.is_some() && own.url.value.origin.scheme == Scheme::Http && !own.accept_unsigned {
+        let what = format!("it stands in for {name:?}, whose answers are rewritten, and is asked over plain http");
+        complaints.add(&own.url.place, what, "write https and the server's TLS port into url, or accept_unsigned = true");
+    }
+}
+
 /// Definitions and sites of all upstreams.
 pub(super) fn assemble(upstreams: Vec<Upstream>, config: &mut Config, complaints: &Complaints<'_>) {
-    for upstream in upstreams {
+    let groups = groups(&upstreams);
+    for (nth, upstream) in upstreams.iter().enumerate() {
+        let first = groups[nth].map(|first| &upstreams[first]);
+        let is_first = groups[nth].is_none_or(|first| first == nth);
         let mut definition = upstream.definition.clone();
+        if let Some(first) = first {
+            check_stand_in(first, upstream, complaints);
+            definition.group = Some(first.name.value.as_str().into());
+            // Answered by the same process as the calls: where that is down, files may still be had.
+            definition.probe.get_or_insert_with(|| "/ClientWebService/client.asmx".into());
+        }
         definition.address = upstream.address.as_ref().map(|at| at.value);
         let ([content, pass], all) = (upstream.connections, config.upstream.connections);
         let own = Connections { content: content.unwrap_or(all.content), pass: pass.unwrap_or(all.pass) };
@@ -276,7 +318,7 @@ pub(super) fn assemble(upstreams: Vec<Upstream>, config: &mut Config, complaints
                 Err(why) => complaints.add(&upstream.name.place, why, "write a name, or *. and a name"),
             }
         }
-        config.policy.sites.extend(upstream.site(&config.policy.policies));
+        config.policy.sites.extend(upstream.site(&config.policy.policies).filter(|_| is_first));
         config.upstream.upstreams.push(definition);
     }
 }

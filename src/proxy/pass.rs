@@ -42,6 +42,7 @@ impl Proxy {
         let get = self.as_get(connection, &request, &pass);
         let (mut request, _held) = self.judged(connection, self.forwarded(request, &pass)?, &pass).await?;
         request.extensions_mut().insert(interim);
+        request.extensions_mut().insert(upstream::Client(connection.peer.ip()));
         let sent = SystemTime::now();
         let mut bound = connection.take_bound();
         let observed = pass.call.filter(|call| call.is_answered_with_metadata()).and(pass.upstream.clone());

@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Response, Version,
+    HeaderMap, HeaderValue, Response, StatusCode, Version,
     header::{CONTENT_LENGTH, TRANSFER_ENCODING},
     response::Parts,
 };
@@ -37,6 +37,8 @@ pub struct Body {
     upstream: Arc<Upstream>,
     object: Object,
     stall: Stall,
+    /// The status by which the server said that it cannot.
+    refusal: Option<StatusCode>,
     /// Set while the WAN budget is in debt.
     pause: Option<Pin<Box<Sleep>>>,
     is_budgeted: bool,
@@ -67,8 +69,9 @@ impl Body {
         let framing = Framing::of(&head, &inner);
         say_length_once(&mut head.headers);
         let is_budgeted = is_budgeted && upstream.budget.is_some();
-        let mut body =
-            Self { inner, framing, lease: Some(lease), upstream, object, stall: Stall::new(stall), pause: None, is_budgeted };
+        let refusal = Some(head.status).filter(|status| matches!(status.as_u16(), 502..=504));
+        let (lease, stall, pause) = (Some(lease), Stall::new(stall), None);
+        let mut body = Self { inner, framing, lease, upstream, object, stall, refusal, pause, is_budgeted };
         body.finish_at_end();
         Response::from_parts(head, body)
     }
@@ -86,7 +89,10 @@ impl Body {
 
     fn finish(&mut self) {
         if let Some(lease) = self.lease.take() {
-            self.upstream.succeed();
+            match self.refusal {
+                None => self.upstream.succeed(),
+                Some(status) => self.upstream.refuse(status),
+            }
             lease.finish();
         }
     }

@@ -145,6 +145,8 @@ pub struct Definition {
     pub connections: Option<Connections>,
     /// Content bytes per second over the WAN, all connections together. None: no limit.
     pub bytes_per_second: Option<u64>,
+    /// The first of the servers that stand in for one another behind a door, itself included. It is asked before the others.
+    pub group: Option<Arc<str>>,
     /// Path to GET when it is probed; without it a TCP connection is probe enough.
     pub probe: Option<Box<str>>,
 }
@@ -166,6 +168,7 @@ impl Definition {
             only_parents: false,
             connections: None,
             bytes_per_second: None,
+            group: None,
             probe: None,
         }
     }

@@ -135,6 +135,17 @@ impl Upstream {
         self.restore(&mut self.condition());
     }
 
+    /// It answered that it cannot (502, 503 or 504). That says something of itself only where others have the same to give; there it counts as a
+    /// failure, else as any answer.
+    pub(super) fn refuse(&self, status: StatusCode) {
+        if self.definition.as_ref().is_none_or(|definition| definition.group.is_none()) {
+            return self.succeed();
+        }
+        let error = Error::Refused { upstream: self.label(), status };
+        self.meters.errors.inc(error.reason());
+        self.count(&mut self.condition(), &error);
+    }
+
     /// An attempt failed. Counts towards ejection if the reason is the upstream's or the network's.
     pub(super) fn fail(&self, error: &Error) {
         self.meters.errors.inc(error.reason());

@@ -4,6 +4,7 @@ mod body;
 mod config;
 mod connection;
 pub mod dial;
+mod dialogues;
 mod error;
 mod exchange;
 mod fetch;
@@ -35,10 +36,12 @@ pub use self::{
     body::{Body, Framing},
     config::{Config, Connections, Definition, Health, HostPattern, Kind, Own, Redirects, Resolver, Timeouts, Tls},
     dial::{Dial, Stream, check_ca_file},
+    dialogues::Client,
     error::{ConfigError, Error},
     interim::{Hear, Interim},
 };
 use self::{
+    dialogues::Dialogues,
     exchange::Progress,
     health::Upstream,
     interim::Continue,
@@ -138,6 +141,7 @@ struct Shared {
     metrics: metrics::Upstream,
     /// Given from outside, or made from each configuration.
     dial: Option<Arc<dyn Dial>>,
+    dialogues: Dialogues,
     is_closed: AtomicBool,
     /// Probes of the upstreams, and the sweeper of the pools. Dropped with everything else.
     tasks: Mutex<JoinSet<()>>,
@@ -165,8 +169,8 @@ impl Upstreams {
     /// its body was read. `bound`: the client connection's own slot; used when it holds a connection, filled when the exchange authenticates one.
     ///
     /// Of the URI only path and query count; `Host` goes as it came unless the upstream's `host` says otherwise. Hop-by-hop fields are
-    /// expected to be gone; upgrades are not relayed. An [`Interim`] among the request's extensions hears of 1xx responses. Under
-    /// `Expect: 100-continue` the body is not read before the upstream asked for it, or a second has passed.
+    /// expected to be gone; upgrades are not relayed. An [`Interim`] among the request's extensions hears of 1xx responses; a [`Client`] says whose
+    /// dialogue it belongs to. Under `Expect: 100-continue` the body is not read before the upstream asked for it, or a second has passed.
     pub async fn relay<B>(&self, target: &Target, mut request: Request<B>, bound: &mut Bound) -> Result<Response<Body>, Error>
     where
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
@@ -228,6 +232,7 @@ impl Shared {
             settings: ArcSwap::from_pointee(settings),
             metrics,
             dial,
+            dialogues: Dialogues::default(),
             is_closed: AtomicBool::new(false),
             tasks: Mutex::default(),
         });

@@ -15,10 +15,10 @@ use http::{
 };
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::upstream::{
-    Body, Bound, Shared, Target,
+    Body, Bound, Client, Shared, Target,
     connection::{Connection, Outgoing, empty},
     dial::{Endpoint, Versions},
     error::Error,
@@ -43,7 +43,12 @@ impl Shared {
         prepare(&mut request);
         let object = Object::of(&target.origin, request.uri().path());
         let mut failure = None;
-        for hop in &settings.hierarchy.for_pass(target) {
+        let mut hops = settings.hierarchy.for_pass(target);
+        let client = request.extensions_mut().remove::<Client>().filter(|_| hops.len() > 1);
+        if let Some(client) = client {
+            self.dialogues.arrange(client, &mut hops, Instant::now());
+        }
+        for hop in &hops {
             let need = need(&request);
             // Until a connection stands nothing was sent: another server may still be asked.
             let versions = versions(&request, hop, expectation.is_some());
@@ -64,6 +69,10 @@ impl Shared {
                 expectation.end();
             }
             let (response, lease) = answered.inspect_err(|error| hop.upstream.fail(error))?;
+            if let Some(client) = client {
+                let is_preferred = target.upstream.as_ref() == Some(&hop.upstream.name);
+                self.dialogues.answered(client, &hop.upstream.name, is_preferred, Instant::now());
+            }
             let stall = settings.config.timeouts.stall;
             return Ok(Body::wrap(response, lease, hop.upstream.clone(), object, stall, false));
         }

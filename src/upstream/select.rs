@@ -97,10 +97,12 @@ impl Hierarchy {
         if let Some(name) = &target.upstream
             && let Some((upstream, definition)) = self.definitions().find(|(_, d)| d.name == *name)
         {
-            return vec![match definition.kind {
+            let own = match definition.kind {
                 Kind::Origin => door(upstream, definition),
                 Kind::Parent => parent(upstream, definition, &target.origin),
-            }];
+            };
+            let others = self.definitions().filter(|(_, d)| d.group.as_ref() == Some(name) && d.name != *name);
+            return [own].into_iter().chain(others.map(|(upstream, definition)| door(upstream, definition))).collect();
         }
         let listed = self.definitions().filter(|(_, d)| d.kind == Kind::Origin && d.covers(&target.origin));
         let hops: Vec<_> = listed.map(|(upstream, definition)| stand_in(upstream, definition, &target.origin)).collect();

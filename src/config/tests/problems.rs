@@ -89,6 +89,8 @@ const PROBLEMS: &[(&str, &[(&str, &str)])] = &[
      &[("6:14", "it has a path"), ("6:14", "nobody vouches"), ("6:14", "none of the hosts of this server")]),
     ("[[upstream]]\nname = 'a'\nurl = 'https://x:8531'\nrewrite_to = 'weir'\n[[upstream]]\nname = 'b'\nurl = 'https://y'\nrewrite_to = 'http://weir'\n",
      &[("4:14", "has no scheme"), ("8:14", "only behind the wsus door")]),
+    ("[[upstream]]\nname = 'a'\nurl = 'https://x:8531'\ndoor = 'wsus'\nrewrite_to = 'http://weir'\n[[upstream]]\nname = 'b'\nurl = 'http://y:8530/z'\ndoor = 'wsus'\nopen = ['inventory']\n",
+     &[("7:8", "stands in for \"a\", whose open"), ("8:7", "has another path"), ("8:7", "asked over plain http")]),
     ("[admin]\nnames = ['weir.example.com:8081', 'http://x']\n", &[("2:10", "it has a port"), ("2:35", "is no host")]),
 ];
 

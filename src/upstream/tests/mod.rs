@@ -9,6 +9,7 @@ mod pooling;
 mod redirects;
 mod relaying;
 mod seeds;
+mod stand_ins;
 mod tls;
 
 use std::{

@@ -55,3 +55,17 @@ async fn what_twenty_computers_fetch_crosses_once() {
     let calls = dialogues[0].calls.len();
     assert_eq!(wsus.calls(), 20 * calls, "every call is answered by the server");
 }
+
+#[tokio::test]
+async fn a_server_that_is_gone_is_passed_over_for_calls_and_content() {
+    let wsus = Wsus::start(&[918_944]).await;
+    // Nobody listens there any more.
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let server = |name: &str, at, order: u32| {
+        format!("[[upstream]]\nname = \"{name}\"\nurl = \"http://{at}\"\ndoor = \"wsus\"\norder = {order}\n")
+    };
+    let weir = proxy().config(&(server("second", wsus.origin.address(), 2) + &server("first", gone, 1))).start().await;
+    let dialogue = agent::update(weir.doors(), 1, true).await;
+    assert_eq!(wsus.calls(), dialogue.calls.len(), "every call reached the one that is there, once");
+    assert_eq!(wsus.origin.sent(&wsus.files[0].path()), wsus.files[0].content.len());
+}
