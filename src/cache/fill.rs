@@ -276,9 +276,9 @@ fn pause(attempt: u32) -> Duration {
     base.mul_f64(rand::rng().random_range(0.5..1.5))
 }
 
-/// Bytes wait so long for more to be written with. On a line of 400 Mbit/s that is a turn of the disk pool, on a slower one each frame is
-/// written by itself, and nobody notices.
-const LULL: Duration = Duration::from_millis(10);
+/// Bytes wait so long for more to be written with. Longer than the pauses of a download that flows, which come with each round trip: what is written
+/// in small portions lies in the page cache in small pieces. Readers have it from memory meanwhile.
+const LULL: Duration = Duration::from_millis(250);
 
 /// In a row without a single byte: with the pauses between them about half a minute of a dead line.
 const ATTEMPTS_MAX: u32 = 10;

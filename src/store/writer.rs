@@ -1,5 +1,9 @@
 //! Writing: a run of bytes goes into a blob in order, through the disk pool, and is summed on the way.
 //!
+//! Bytes are gathered until they fill a stretch of [`STEP`] bytes of the file. Linux keeps what is written in one call in one piece of the page cache, as
+//! far as its place in the file allows, and whoever sends it later pays for each piece: 1 MiB ranges of a file that was written 16 KiB at a time are
+//! sent at 2.9 GB/s, of one written 256 KiB at a time at 4.1.
+//!
 //! A byte that is readable is never overwritten: two writers of one representation bring the same bytes, and readers may be at them.
 
 use std::{
@@ -12,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use tokio::{sync::Notify, time::timeout};
 
 use crate::{
@@ -50,10 +54,14 @@ struct Lane {
 struct Queue {
     parts: VecDeque<Bytes>,
     queued: usize,
+    /// Where the first of `parts` goes.
+    offset: u64,
     /// Room for what is queued, being written, or written and not summed.
     allotted: Allotment,
     /// A job is queued or running.
     scheduled: bool,
+    /// What is queued is to be written, whether it fills a step or not.
+    pressed: bool,
     /// No more parts will come.
     ended: bool,
     /// The last job is done.
@@ -87,10 +95,11 @@ type HasherBox = Box<RunHasher>;
 const QUEUED_MAX: usize = 1 << 20;
 
 /// Bytes written in one go; then another lane has its turn.
-const BATCH_LEN: usize = 1 << 20;
+const BATCH_LEN: u64 = 1 << 20;
 
-/// So many bytes are worth a turn in the disk pool: waking a thread for each part that arrives costs more than the write.
-const TURN_LEN: usize = 512 << 10;
+/// A run that goes on is written up to multiples of this offset: waking a thread of the disk pool for each part that arrives would cost more than
+/// writing it. Until then its readers have the bytes from memory.
+const STEP: u64 = 512 << 10;
 
 /// What is handed to the disk at a time: long enough for a disk that seeks, a few milliseconds of one that does not.
 const WRITE_BACK_LEN: u64 = 4 << 20;
@@ -112,8 +121,10 @@ impl Blob {
         let queue = Queue {
             parts: VecDeque::new(),
             queued: 0,
+            offset,
             allotted: Allotment::none(self),
             scheduled: false,
+            pressed: false,
             ended: false,
             closed: false,
             error: None,
@@ -127,7 +138,7 @@ impl Blob {
 
 impl Writer {
     /// Takes the next bytes of the run. Returns as soon as they are queued; waits while more than a bounded amount
-    /// (1 MiB) of this run is queued, and a bounded time for room. Bytes are written once there are 512 KiB of them, or with
+    /// (1 MiB) of this run is queued, and a bounded time for room. Bytes are written once they fill 512 KiB of the file, or with
     /// [`Writer::flush`]. An error means the store cannot keep this run (disk full, failed): stop writing, the reason was counted.
     /// Dropping the future before it returned leaves the bytes out.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
@@ -147,15 +158,22 @@ impl Writer {
                 queue.allotted.add(allotment);
                 queue.queued += bytes.len();
                 queue.parts.push_back(bytes);
-                Some(queue.queued >= TURN_LEN)
+                Some(())
             })
-            .await
-            .and_then(|is_due| if is_due { self.flush() } else { Ok(()) })
+            .await?;
+        if self.lane.lock().due() > 0 { Lane::schedule(&self.lane) } else { Ok(()) }
     }
 
     /// Has what was taken written soon, however little it is: more may be long in coming.
     pub fn flush(&self) -> Result<(), Error> {
-        if self.lane.lock().parts.is_empty() { Ok(()) } else { Lane::schedule(&self.lane) }
+        {
+            let mut queue = self.lane.lock();
+            queue.pressed = queue.queued > 0;
+            if !queue.pressed {
+                return Ok(());
+            }
+        }
+        Lane::schedule(&self.lane)
     }
 
     /// Up to where the run's bytes are readable from the blob.
@@ -228,7 +246,7 @@ impl Lane {
         };
         let mut outcome = Ok(());
         if !failed {
-            outcome = cursor.write(&self.blob, store, parts);
+            outcome = cursor.write(&self.blob, store, parts.into());
             self.readable.store(cursor.offset, Release);
             self.blob.grown.notify_waiters();
         }
@@ -238,7 +256,7 @@ impl Lane {
         }
         let unsummed = queue.queued as u64 + cursor.unsummed();
         queue.allotted.keep(unsummed);
-        if !queue.parts.is_empty() {
+        if queue.due() > 0 {
             queue.cursor = Some(cursor);
             drop(queue);
             self.changed.notify_waiters();
@@ -257,8 +275,8 @@ impl Lane {
             queue.cursor = Some(cursor);
         }
         queue.scheduled = false;
-        // The end may have come while the last batch was written.
-        let once_more = queue.ended && !queue.closed;
+        // The end may have come while the last batch was written, or the bytes that fill a step.
+        let once_more = !queue.closed && (queue.ended || queue.due() > 0);
         drop(queue);
         self.changed.notify_waiters();
         if once_more {
@@ -268,15 +286,21 @@ impl Lane {
 }
 
 impl Queue {
+    /// How many bytes are to be written now: to the end of the last full step, or all.
+    fn due(&self) -> u64 {
+        let end = self.offset + self.queued as u64;
+        let until = if self.ended || self.pressed { end } else { end - end % STEP };
+        until.saturating_sub(self.offset)
+    }
+
     fn take_batch(&mut self) -> Vec<Bytes> {
-        let (mut batch, mut len) = (Vec::new(), 0);
-        while len < BATCH_LEN
-            && let Some(part) = self.parts.pop_front()
-        {
-            len += part.len();
-            batch.push(part);
-        }
+        let whole = (self.offset + BATCH_LEN) / STEP * STEP - self.offset;
+        let len = self.due().min(whole);
+        let batch = take(&mut self.parts, len);
+        let len: usize = batch.iter().map(Bytes::len).sum();
         self.queued -= len;
+        self.offset += len as u64;
+        self.pressed &= self.queued > 0;
         batch
     }
 
@@ -288,13 +312,13 @@ impl Queue {
 }
 
 impl Cursor {
-    fn write(&mut self, blob: &Arc<Blob>, store: &Arc<Shared>, mut parts: Vec<Bytes>) -> Result<(), Error> {
+    fn write(&mut self, blob: &Arc<Blob>, store: &Arc<Shared>, mut parts: VecDeque<Bytes>) -> Result<(), Error> {
         let len: u64 = parts.iter().map(|part| part.len() as u64).sum();
         let Some(range) = ByteRange::new(self.offset, self.offset + len) else { return Ok(()) };
         store.admit_bytes(blob, range)?;
         let mut gaps = blob.claim(range).into_iter();
         while let Some(gap) = gaps.next() {
-            skip(&mut parts, gap.start - self.offset);
+            drop(take(&mut parts, gap.start - self.offset));
             self.offset = gap.start;
             let taken = take(&mut parts, gap.len());
             let written = write_parts(blob, gap.start, &taken);
@@ -392,22 +416,19 @@ fn write_parts(blob: &Blob, offset: u64, parts: &[Bytes]) -> std::io::Result<()>
     Ok(())
 }
 
-fn skip(parts: &mut Vec<Bytes>, count: u64) {
-    drop(take(parts, count));
-}
-
 /// The first `count` bytes of `parts`, which keeps the rest.
-fn take(parts: &mut Vec<Bytes>, count: u64) -> Vec<Bytes> {
+fn take(parts: &mut VecDeque<Bytes>, count: u64) -> Vec<Bytes> {
     let mut left = usize::try_from(count).unwrap_or(usize::MAX);
-    let mut whole = 0;
-    while whole < parts.len() && parts[whole].len() <= left {
-        left -= parts[whole].len();
-        whole += 1;
-    }
-    let mut taken: Vec<Bytes> = parts.drain(..whole).collect();
-    if let (true, Some(first)) = (left > 0, parts.first_mut()) {
-        taken.push(first.slice(..left));
-        first.advance(left);
+    let mut taken = Vec::new();
+    while left > 0
+        && let Some(mut part) = parts.pop_front()
+    {
+        let first = part.split_to(part.len().min(left));
+        if !part.is_empty() {
+            parts.push_front(part);
+        }
+        left -= first.len();
+        taken.push(first);
     }
     taken
 }

@@ -21,6 +21,8 @@ pub struct Segment {
     pub offset: u64,
     /// At most [`SEGMENT_MAX`].
     pub len: usize,
+    /// Length in bytes of all that it is a part of: what is sent with it, before and after.
+    pub of: u64,
 }
 
 /// What a plain HTTP/1.1 connection sends.
@@ -136,8 +138,8 @@ impl Lane {
         let next =
             state.placed.front().filter(|next| next.slot == slot && next.sent == at && next.segment.len - at >= slice.len());
         let next = next.ok_or_else(|| out_of_order("a slice that is not the next to be sent"))?;
-        let Segment { file, offset, .. } = &next.segment;
-        let segment = Segment { file: Arc::clone(file), offset: offset + at as u64, len: slice.len() };
+        let Segment { file, offset, of, .. } = &next.segment;
+        let segment = Segment { file: Arc::clone(file), offset: offset + at as u64, len: slice.len(), of: *of };
         Ok(Some(Standing { segment, slot }))
     }
 

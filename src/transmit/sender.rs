@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::{
     sys::send::{self, More},
-    transmit::{Config, Lane, Parts, Placed, SEGMENT_MAX, Strategy, lane::Standing},
+    transmit::{Config, Lane, Parts, Placed, SEGMENT_MAX, Segment, Strategy, lane::Standing},
 };
 
 /// A client connection that bytes reach as they are: no TLS, no frames.
@@ -73,7 +73,7 @@ impl<T: Wire> Sender<T> {
     fn send(&self, socket: &TcpStream, heads: &[IoSlice<'_>], standing: &Standing) -> io::Result<usize> {
         let segment = &standing.segment;
         let heads_len = heads.iter().map(|head| head.len()).sum::<usize>();
-        let map = if self.prefers_map(segment.len) { segment.file.map() } else { None };
+        let map = if self.prefers_map(segment) { segment.file.map() } else { None };
         let sent = match map {
             Some(map) => send::mapped(socket, heads, map, segment.offset, segment.len)?,
             None => {
@@ -97,15 +97,22 @@ impl<T: Wire> Sender<T> {
         Ok(sent)
     }
 
-    fn prefers_map(&self, len: usize) -> bool {
+    fn prefers_map(&self, segment: &Segment) -> bool {
         let config = self.lane.config();
         match config.strategy {
             Strategy::Map => true,
-            Strategy::Auto => len > config.sendfile_max,
+            Strategy::Auto => {
+                segment.of > config.sendfile_max as u64 || segment.len > STRADDLING_MAX && !segment.offset.is_multiple_of(PAGE)
+            }
             Strategy::Sendfile | Strategy::Copy => false,
         }
     }
 }
+
+/// `sendfile` hands the socket whole pages. What begins inside of one takes a page more in each of its portions, and for more than this the map is the
+/// faster one: 1 MiB ranges at any offset 4.4 against 4.1 GB/s, at offsets of pages 4.4 against 4.5.
+const STRADDLING_MAX: usize = 256 << 10;
+const PAGE: u64 = 4096;
 
 impl<T: Wire> AsyncRead for Sender<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

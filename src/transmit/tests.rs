@@ -90,7 +90,7 @@ impl Cut {
         self.rest.start += len;
         if delivery != Delivery::Bytes && self.random.random_bool(0.8) {
             self.segments.fetch_add(1, Relaxed);
-            return Part::Segment(Segment { file: self.stored.clone(), offset, len });
+            return Part::Segment(Segment { file: self.stored.clone(), offset, len, of: len as u64 });
         }
         let mut bytes = vec![0; len];
         self.stored.file.read_exact_at(&mut bytes, offset).unwrap();
@@ -281,7 +281,7 @@ async fn connected() -> Lane {
 }
 
 fn segment(stored: &Arc<Stored>, len: usize) -> Segment {
-    Segment { file: stored.clone(), offset: 700, len }
+    Segment { file: stored.clone(), offset: 700, len, of: len as u64 }
 }
 
 #[tokio::test]

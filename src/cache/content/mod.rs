@@ -204,7 +204,7 @@ impl Content {
         state.readers.insert(id, Interest { at, end, has_begun: true });
         state.grace = Instant::now();
         let ahead = client.map_or(0, |client| state.read_ahead(client, at, end));
-        Reader { content: self.clone(), id, at, end, ahead, failures: state.failures, rereads: 0, lingers: true }
+        Reader { content: self.clone(), id, start: at, at, end, ahead, failures: state.failures, rereads: 0, lingers: true }
     }
 
     /// Whether the byte at `offset` is here, or on its way in an answer that was judged to be of this representation.

@@ -33,6 +33,7 @@ pub(super) enum Step {
 pub(in crate::cache) struct Reader {
     pub(super) content: Arc<Content>,
     pub(super) id: u64,
+    pub(super) start: u64,
     pub(super) at: u64,
     pub(super) end: u64,
     /// How much to ask for beyond `end`.
@@ -97,7 +98,7 @@ impl Reader {
         let (blob, offset) = (&self.content.blob, self.at);
         let len = in_memory(len.min(blob.checked_until(offset)? - offset)).min(SEGMENT_MAX);
         let file = blob.sendable().filter(|_| len > above)?;
-        is_resident(file.file(), offset, len as u64).then_some(Segment { file, offset, len })
+        is_resident(file.file(), offset, len as u64).then_some(Segment { file, offset, len, of: self.end - self.start })
     }
 
     /// The next bytes, at least one; `None` at the end. Dropping the future loses nothing.
@@ -261,6 +262,7 @@ impl Drop for Reader {
             Reader {
                 content: self.content.clone(),
                 id,
+                start: self.at,
                 at: self.at,
                 end: self.end,
                 ahead: 0,

@@ -102,23 +102,32 @@ async fn readable_bytes_are_never_overwritten() {
 
 #[tokio::test]
 async fn bytes_are_readable_before_their_run_ends() {
+    const STEP: u64 = 512 << 10;
     let store = start(&SimDisk::new(6)).await;
-    let bytes = content(1, 400_000);
+    let bytes = content(1, 600_000);
     let blob = store.create(Some(2 * MIB)).await.unwrap();
     let mut writer = blob.writer(1_000);
-    writer.write(bytes.clone()).await.unwrap();
-    assert_eq!(writer.readable_until(), 1_000, "so few bytes wait for more");
-    writer.flush().unwrap();
-    while writer.readable_until() < 401_000 {
-        let grown = blob.grown();
-        if blob.present_until(1_000) < Some(401_000) {
-            grown.await;
-        }
+    for part in [0..300_000, 300_000..500_000, 500_000..600_000] {
+        writer.write(bytes.slice(part)).await.unwrap();
     }
-    assert_eq!(blob.checked_until(1_000), Some(401_000));
-    assert_eq!(read_range(&blob, ByteRange { start: 1_000, end: 401_000 }).await.unwrap(), bytes);
+    until_readable(&blob, STEP).await;
+    assert_eq!(blob.present_until(1_000), Some(STEP), "the rest waits until it fills a step of the file, or is asked for");
+    writer.flush().unwrap();
+    until_readable(&blob, 601_000).await;
+    assert_eq!(blob.checked_until(1_000), Some(601_000));
+    assert_eq!(read_range(&blob, ByteRange { start: 1_000, end: 601_000 }).await.unwrap(), bytes);
     assert!(matches!(blob.read(0, 10).await, Err(Error::Absent { offset: 0, .. })));
-    assert!(matches!(blob.read(401_000, 10).await, Err(Error::Absent { .. })));
+    assert!(matches!(blob.read(601_000, 10).await, Err(Error::Absent { .. })));
+}
+
+async fn until_readable(blob: &Arc<Blob>, until: u64) {
+    loop {
+        let grown = blob.grown();
+        if blob.present_until(1_000) >= Some(until) {
+            return;
+        }
+        grown.await;
+    }
 }
 
 #[tokio::test]
