@@ -1,25 +1,26 @@
 //! The check of a store that is not in use: every indexed byte against its checksum, every file against the index.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fmt, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use crate::{
-    object::BlobId,
+    key::KeyHash,
+    object::{BlobId, ObjectId},
     store::{
         Error,
         disk::{Disk, DiskFile},
-        format::{self, BlobRow},
+        format::{self, BlobRow, ObjectHead},
         identity,
-        index::{BlobChange, Index, Loaded, Snapshot, join_key},
-        layout::Layout,
+        index::{BlobChange, Changes, Counters, Index, Snapshot, join_key, object_parts, split_key},
+        layout::{Layout, Upgraded},
         pieces::{PieceMap, Run, row_of},
         place::{self, Place, file_number},
         record,
-        recover::{blob_files, pack_files, reconcile},
+        recover::{blob_files, pack_files},
     },
 };
 
@@ -47,6 +48,8 @@ pub struct Report {
     pub long_files: u64,
     /// Files that the index does not know.
     pub orphans: u64,
+    /// The store was of a former format, which a check writes down as any start does.
+    pub upgraded: Option<Upgraded>,
     /// What is bad was dropped.
     pub repaired: bool,
 }
@@ -63,6 +66,9 @@ impl fmt::Display for Report {
     /// One line for what was looked at, and one for each kind of damage.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} responses, {} contents, {} bytes compared", self.objects, self.blobs, self.bytes)?;
+        if let Some(upgraded) = &self.upgraded {
+            write!(f, "\n{upgraded}")?;
+        }
         if let Some(reason) = &self.index_unreadable {
             write!(f, "\nthe index is unreadable: {reason}")?;
         }
@@ -95,8 +101,8 @@ pub fn fsck(directory: &Path, disk: &Arc<dyn Disk>, repair: bool) -> Result<Repo
     };
     // Opened, not created: a check must not make a store.
     let file = disk.open(&layout.index()).map_err(failed("open", &layout.index()))?;
-    let _lock = layout.claim(&**disk)?;
-    let mut report = Report::default();
+    let claim = layout.claim(&**disk)?;
+    let mut report = Report { upgraded: claim.upgraded, ..Report::default() };
     let (index, mut loaded) = match open(file) {
         Ok(opened) => opened,
         Err(error) => {
@@ -109,7 +115,7 @@ pub fn fsck(directory: &Path, disk: &Arc<dyn Disk>, repair: bool) -> Result<Repo
         }
     };
     report.bad_rows = (loaded.bad_objects.len() + loaded.bad_blobs.len()) as u64;
-    let (next_blob, next_object) = (loaded.next_blob, loaded.next_object);
+    let (next_blob, next_object) = (loaded.counters.next_blob, loaded.counters.next_object);
     let (objects, mut changes) = reconcile(&mut loaded);
     report.objects = objects.len() as u64;
     report.blobs = loaded.blobs.len() as u64;
@@ -160,10 +166,52 @@ enum Found {
     Rotten(Snapshot),
 }
 
-fn open(file: Arc<dyn DiskFile>) -> io::Result<(Index, Loaded)> {
+/// All rows of the small tables.
+#[derive(Default)]
+struct Rows {
+    objects: Objects,
+    blobs: Vec<(BlobId, BlobRow)>,
+    counters: Counters,
+    bad_objects: Vec<[u8; 24]>,
+    bad_blobs: Vec<BlobId>,
+}
+
+type Objects = Vec<(KeyHash, ObjectId, ObjectHead)>;
+
+fn open(file: Arc<dyn DiskFile>) -> io::Result<(Index, Rows)> {
     let index = Index::open(file, CACHE_BYTES)?;
-    let loaded = index.load()?;
-    Ok((index, loaded))
+    let mut rows = Rows { counters: index.counters()?, ..Rows::default() };
+    for part in object_parts(1) {
+        index.objects_in(part, |key, head| match (split_key(&key), head) {
+            ((hash, id), Some(head)) => rows.objects.push((hash, id, head)),
+            (_, None) => rows.bad_objects.push(key),
+        })?;
+    }
+    index.blobs_in(0..=u64::MAX, |id, row| match row {
+        Some(row) => rows.blobs.push((id, row)),
+        None => rows.bad_blobs.push(id),
+    })?;
+    Ok((index, rows))
+}
+
+/// Keeps objects and blobs that have one another; the rest is to be removed from the index.
+fn reconcile(loaded: &mut Rows) -> (Objects, Changes) {
+    let mut changes = Changes { bad_objects: std::mem::take(&mut loaded.bad_objects), ..Changes::default() };
+    let mut references: HashMap<BlobId, bool> = loaded.blobs.iter().map(|(id, _)| (*id, false)).collect();
+    let mut kept = Vec::with_capacity(loaded.objects.len());
+    for (key, id, head) in loaded.objects.drain(..) {
+        match references.get_mut(&head.blob) {
+            Some(referred) => {
+                *referred = true;
+                kept.push((key, id, head));
+            }
+            None => changes.objects.push((key, id, None)),
+        }
+    }
+    loaded.blobs.retain(|(id, row)| references[id] || row.pinned);
+    let unused = references.into_iter().filter(|(_, referred)| !referred).map(|(id, _)| id);
+    changes.removed = unused.chain(loaded.bad_blobs.drain(..)).collect();
+    (kept, changes)
 }
 
 fn check_blob(

@@ -5,6 +5,7 @@
 //! ```
 
 use std::{
+    fmt,
     io::{self, IoSlice},
     path::{Path, PathBuf},
     sync::Arc,
@@ -18,6 +19,29 @@ use crate::{
         place::{Place, file_number},
     },
 };
+
+/// A data directory that is ours.
+pub(super) struct Claim {
+    pub(super) lock: Arc<dyn DiskFile>,
+    pub(super) upgraded: Option<Upgraded>,
+}
+
+/// The format of a store was a former one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Upgraded {
+    pub from: &'static str,
+    pub to: &'static str,
+}
+
+impl fmt::Display for Upgraded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the format of the data directory was {:?} and is {:?} now: an older weir no longer reads it",
+            self.from, self.to
+        )
+    }
+}
 
 /// The paths of one data directory.
 #[derive(Clone, Debug)]
@@ -94,8 +118,9 @@ impl Layout {
         self.directory_of(number).join(format!("{number:016x}{PACK_ENDING}"))
     }
 
-    /// Makes the directory if need be, takes its lock, and checks or writes its version. The lock is held while the file is.
-    pub(super) fn claim(&self, disk: &dyn Disk) -> Result<Arc<dyn DiskFile>, Error> {
+    /// Makes the directory if need be, takes its lock, and checks or writes its version. The lock is held while the file is. A store of a former
+    /// version is one of the present from then on.
+    pub(super) fn claim(&self, disk: &dyn Disk) -> Result<Claim, Error> {
         let made = [self.directory.clone(), self.volume(), self.quarantine()];
         disk.create_dirs(&self.directory).map_err(|error| self.io("make", error))?;
         let lock = disk.create(&self.lock()).map_err(|error| self.io("lock", error))?;
@@ -108,31 +133,32 @@ impl Layout {
             // Ours to use, perhaps, but not to sync: then a directory just made may be lost with the power.
             tracing::debug!(%error, directory = %parent.display(), "the parent of the data directory cannot be synced");
         }
-        self.check_version(disk)?;
+        let upgraded = self.check_version(disk)?;
         for directory in made {
             disk.create_dirs(&directory).map_err(|error| self.io("make", error))?;
         }
         let synced = [self.directory.clone(), self.directory.join("blobs")];
         synced.iter().try_for_each(|directory| disk.sync_dir(directory)).map_err(|error| self.io("sync", error))?;
-        Ok(lock)
+        Ok(Claim { lock, upgraded })
     }
 
-    /// A store without a version is from nobody we know: never guessed.
-    fn check_version(&self, disk: &dyn Disk) -> Result<(), Error> {
+    /// A store without a version is from nobody we know: never guessed. Says so if it was of a former one.
+    fn check_version(&self, disk: &dyn Disk) -> Result<Option<Upgraded>, Error> {
         let entries = disk.list(&self.directory).map_err(|error| self.io("list", error))?;
         let named = |name: &str| entries.iter().any(|entry| entry.name == name);
         let has_store = named("index.redb") || named("blobs");
         let text =
             if named("VERSION") { self.read_version(disk).map_err(|error| self.io("read", error))? } else { String::new() };
         if text == VERSION {
-            return Ok(());
+            return Ok(None);
         }
-        if FORMER_VERSIONS.contains(&&*text) {
-            return self.write_version(disk).map_err(|error| self.io("write", error));
+        let write = || self.write_version(disk).map_err(|error| self.io("write", error));
+        if let Some(from) = FORMER_VERSIONS.into_iter().find(|former| *former == text) {
+            return write().map(|()| Some(Upgraded { from: from.trim_end(), to: VERSION.trim_end() }));
         }
         // A crash in the first start leaves part of the text, and nothing else: the version is durable before anything is made.
         if !has_store && VERSION.starts_with(&text) {
-            return self.write_version(disk).map_err(|error| self.io("write", error));
+            return write().map(|()| None);
         }
         let reason = match &*text {
             "" => "holds something like a store, but no VERSION: remove what is in it, or name another directory".to_owned(),

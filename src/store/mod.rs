@@ -12,7 +12,7 @@
 //! pack     packs place  small contents share files
 //! room     room evict  limits, S3-FIFO, states of a failing disk
 //! there    presence    a data directory that vanished, or takes no files
-//! start    recover     lock, version, index → table; orphans in the background
+//! start    recover     lock, version; load: index → table; orphans in the background
 //! ```
 
 mod admin;
@@ -28,6 +28,7 @@ mod identity;
 mod index;
 mod journal;
 mod layout;
+mod load;
 mod memory;
 mod open;
 mod packs;
@@ -52,6 +53,7 @@ use bytes::Bytes;
 pub use blob::Blob;
 pub use disk::{Disk, RealDisk};
 pub use fsck::{Report, fsck};
+pub use layout::Upgraded;
 pub use memory::SMALL_MAX;
 pub use recover::open;
 pub use stamps::Stamp;

@@ -17,7 +17,7 @@ use crate::{
         blob::Blob,
         disk::{Disk, DiskFile},
         layout::Layout,
-        place::{BLOCK_LEN, PACK_BLOCKS, PLACE_LEN_MAX, Place},
+        place::{BLOCK_LEN, PACK_BLOCKS, PLACE_LEN_MAX, Place, file_number},
         pool::Kind,
         record::RECORD_ROOM,
         shared::Shared,
@@ -54,10 +54,13 @@ impl Packs {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a content that a start found.
-    pub(super) fn restore(&self, id: BlobId) {
-        if let Some(place) = Place::of(id) {
-            *self.lock().contents.entry(place.pack).or_default() += 1;
+    /// Counts the contents that a start found, which stand in order.
+    pub(super) fn restore(&self, ids: &[BlobId]) {
+        let mut inner = self.lock();
+        for of_pack in ids.chunk_by(|one, next| file_number(*one) == file_number(*next)) {
+            if let Some(place) = Place::of(of_pack[0]) {
+                inner.contents.insert(place.pack, of_pack.len() as u32);
+            }
         }
     }
 

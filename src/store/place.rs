@@ -34,22 +34,24 @@ pub(super) const PLACE_LEN_MAX: u64 = BLOCK_LEN << BLOCKS_BITS;
 /// Blocks of one pack, 64 MiB: few files for many contents, and none so large that its last contents keep much.
 pub(super) const PACK_BLOCKS: u64 = 1 << BLOCK_BITS;
 
-const PACKED: u64 = 1 << 63;
+/// The ids of all contents in packs are this or more.
+pub(super) const PACKED_MIN: u64 = 1 << 63;
+
 const BLOCK_BITS: u32 = 14;
 const BLOCKS_BITS: u32 = 4;
 
 impl Place {
     /// The place of `id`; `None`: it has a file of its own.
     pub(super) fn of(id: BlobId) -> Option<Self> {
-        (id.0 & PACKED != 0).then(|| Self {
-            pack: (id.0 & !PACKED) >> (BLOCK_BITS + BLOCKS_BITS),
+        (id.0 & PACKED_MIN != 0).then(|| Self {
+            pack: (id.0 & !PACKED_MIN) >> (BLOCK_BITS + BLOCKS_BITS),
             block: id.0 >> BLOCKS_BITS & (PACK_BLOCKS - 1),
             blocks: (id.0 & ((1 << BLOCKS_BITS) - 1)) + 1,
         })
     }
 
     pub(super) fn id(self) -> BlobId {
-        BlobId(PACKED | self.pack << (BLOCK_BITS + BLOCKS_BITS) | self.block << BLOCKS_BITS | (self.blocks - 1))
+        BlobId(PACKED_MIN | self.pack << (BLOCK_BITS + BLOCKS_BITS) | self.block << BLOCKS_BITS | (self.blocks - 1))
     }
 
     /// Its bytes in the pack.

@@ -1,36 +1,28 @@
-//! The start: the directory is claimed, the index read, the table built. Blobs are not looked at; what no index knows goes in the background.
+//! The start: the directory is claimed, the index opened and loaded. Blobs are not looked at; what no index knows goes in the background.
 
 use std::{
-    collections::HashMap,
     io,
-    num::NonZeroU32,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, atomic::AtomicBool},
 };
 
 use crate::{
-    key::KeyHash,
     metrics,
-    object::{BlobId, ObjectId},
+    object::BlobId,
     store::{
         Config, Error, Store,
         buffers::Buffers,
         commit,
         disk::Disk,
-        format::ObjectHead,
-        index::{Changes, Index, Loaded},
+        index::Index,
         journal::Journal,
-        layout::{Layout, blob_id, pack_number},
+        layout::{Claim, Layout, blob_id, pack_number},
+        load::{Loaded, load},
         memory::{Memory, index_cache_bytes},
         open::OpenBlobs,
         packs::{self, Packs},
-        place::file_number,
         pool::{Kind, Pool},
         room::Room,
         shared::{IDS_RESERVED, Ids, Shared},
-        table::{BlobEntry, Slot, Slots, Spread, Table, Tag},
     },
 };
 
@@ -50,12 +42,14 @@ pub async fn open(config: Config, disk: Arc<dyn Disk>, metrics: metrics::Store) 
 
 fn open_now(mut config: Config, disk: Arc<dyn Disk>, metrics: metrics::Store, pool: Pool) -> Result<Store, Error> {
     let layout = Layout::new(&config.directory);
-    let lock = layout.claim(&*disk)?;
+    let Claim { lock, upgraded } = layout.claim(&*disk)?;
+    if let Some(upgraded) = upgraded {
+        tracing::info!("{upgraded}");
+    }
     let (index, mut loaded) = open_index(&*disk, &layout, index_cache_bytes(config.memory))?;
-    let (objects, mut changes) = reconcile(&mut loaded);
-    changes.next_blob = loaded.next_blob + IDS_RESERVED;
-    changes.next_object = loaded.next_object + IDS_RESERVED;
-    let reserved = index.apply(&changes);
+    loaded.changes.next_blob = loaded.next_blob + IDS_RESERVED;
+    loaded.changes.next_object = loaded.next_object + IDS_RESERVED;
+    let reserved = index.apply(&loaded.changes);
     if let Err(error) = &reserved {
         tracing::error!(%error, "the index cannot be written");
         // Without reserved ids nothing is stored until a commit succeeds.
@@ -69,7 +63,7 @@ fn open_now(mut config: Config, disk: Arc<dyn Disk>, metrics: metrics::Store, po
     let shared = Arc::new(Shared {
         pool,
         index,
-        table: Table::default(),
+        table: loaded.table,
         memory: Memory::new(config.memory),
         journal: Arc::new(Journal::new(config.commit_interval)),
         room: Room::new(free),
@@ -90,17 +84,16 @@ fn open_now(mut config: Config, disk: Arc<dyn Disk>, metrics: metrics::Store, po
         shared.room.enter(crate::store::State::Degraded, &shared.metrics);
         shared.journal.hurry();
     }
-    shared.fill_table(&loaded, objects);
+    shared.packs.restore(&loaded.ids);
+    shared.room.restore(loaded.ids.iter().copied());
     commit::start(&shared).map_err(|source| Error::Io {
         op: "start threads",
         path: shared.layout.directory().to_owned(),
         source,
     })?;
-    let (orphans, first_new) = (Arc::clone(&shared), loaded.next_blob);
-    let mut ids: Vec<BlobId> = loaded.blobs.iter().map(|(id, _)| *id).collect();
+    let (orphans, first_new, ids) = (Arc::clone(&shared), loaded.next_blob, loaded.ids);
     shared.pool.spawn(Kind::Background, move || {
         orphans.remove_orphans(first_new);
-        ids.sort_unstable();
         orphans.hollow_gaps(&ids);
     });
     Ok(Store { shared })
@@ -117,7 +110,7 @@ fn open_index(disk: &dyn Disk, layout: &Layout, cache_bytes: usize) -> Result<(I
         let file = disk.create(&path)?;
         disk.sync_dir(layout.directory())?;
         let index = Index::open(file, cache_bytes)?;
-        let loaded = index.load()?;
+        let loaded = load(&index)?;
         Ok((index, loaded))
     };
     match open() {
@@ -125,7 +118,7 @@ fn open_index(disk: &dyn Disk, layout: &Layout, cache_bytes: usize) -> Result<(I
             if loaded.next_blob == 0 {
                 // New, or its counters rotted: no id of a file that exists may be given away.
                 loaded.next_blob = first_free_id(disk, layout, &loaded);
-                loaded.next_object = loaded.objects.iter().map(|(_, id, _)| id.0 + 1).max().unwrap_or(0).max(1);
+                loaded.next_object = loaded.above_objects.max(1);
             }
             Ok((index, loaded))
         }
@@ -142,9 +135,9 @@ fn open_index(disk: &dyn Disk, layout: &Layout, cache_bytes: usize) -> Result<(I
 
 /// Above every blob the index or a file name knows.
 fn first_free_id(disk: &dyn Disk, layout: &Layout, loaded: &Loaded) -> u64 {
-    let indexed = loaded.blobs.iter().map(|(id, _)| file_number(*id));
     let files = blob_files(disk, layout).into_iter().map(|id| id.0);
-    indexed.chain(files).chain(pack_files(disk, layout)).max().map_or(1, |highest| highest.saturating_add(1))
+    let above_files = files.chain(pack_files(disk, layout)).max().map_or(1, |highest| highest.saturating_add(1));
+    above_files.max(loaded.above_files)
 }
 
 /// The ids of all blob files there are.
@@ -167,56 +160,7 @@ fn files_named<T>(disk: &dyn Disk, layout: &Layout, meaning: impl Fn(&str) -> Op
     found
 }
 
-pub(super) type Objects = Vec<(KeyHash, ObjectId, ObjectHead)>;
-
-/// Keeps objects and blobs that have one another; the rest is to be removed from the index.
-pub(super) fn reconcile(loaded: &mut Loaded) -> (Objects, Changes) {
-    let mut changes = Changes { bad_objects: std::mem::take(&mut loaded.bad_objects), ..Changes::default() };
-    if !loaded.bad_blobs.is_empty() || !changes.bad_objects.is_empty() {
-        tracing::warn!(
-            objects = changes.bad_objects.len(),
-            blobs = loaded.bad_blobs.len(),
-            "rows of the index rotted and are dropped"
-        );
-    }
-    let mut references: HashMap<BlobId, bool, Spread> = loaded.blobs.iter().map(|(id, _)| (*id, false)).collect();
-    let mut kept = Vec::with_capacity(loaded.objects.len());
-    for (key, id, head) in loaded.objects.drain(..) {
-        match references.get_mut(&head.blob) {
-            Some(referred) => {
-                *referred = true;
-                kept.push((key, id, head));
-            }
-            None => changes.objects.push((key, id, None)),
-        }
-    }
-    loaded.blobs.retain(|(id, row)| references[id] || row.pinned);
-    let unused = references.into_iter().filter(|(_, referred)| !referred).map(|(id, _)| id);
-    changes.removed = unused.chain(loaded.bad_blobs.drain(..)).collect();
-    (kept, changes)
-}
-
 impl Shared {
-    fn fill_table(&self, loaded: &Loaded, mut objects: Objects) {
-        self.table.reserve(objects.len(), loaded.blobs.len());
-        for (id, row) in &loaded.blobs {
-            let mut entry = BlobEntry::new(row.present, row.complete, row.pinned);
-            entry.queued = true;
-            self.table.add_blob(*id, entry);
-            self.packs.restore(*id);
-            row.verified.iter().for_each(|digest| self.table.add_digest(*digest, *id));
-        }
-        // The newest first: ids rise.
-        objects.sort_unstable_by_key(|(key, id, _)| (*key, *id));
-        for (key, object, ObjectHead { blob, variant, in_pack }) in objects {
-            let slot = Slot { object, blob, tag: Tag::new(variant, in_pack), revision: NonZeroU32::MIN };
-            Slots::enter(&mut self.table.keys_mut(key), key, slot);
-            self.table.change_blob(blob, |entry| entry.add_key(key));
-            self.table.objects.fetch_add(1, Relaxed);
-        }
-        self.room.restore(loaded.blobs.iter().map(|(id, _)| *id));
-    }
-
     /// Removes files that the index does not know and that are not new.
     fn remove_orphans(&self, first_new: u64) {
         let mut removed = 0;

@@ -11,6 +11,7 @@
 
 mod apply;
 mod backend;
+mod rows;
 
 use std::{
     io,
@@ -18,11 +19,10 @@ use std::{
     sync::{Arc, PoisonError, RwLock, RwLockWriteGuard},
 };
 
-use redb::{
-    Builder, Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend, TableDefinition, TableError,
-};
+use redb::{Builder, Database, ReadableDatabase, StorageBackend, TableDefinition, TableError};
 
 pub(super) use apply::{BlobChange, Changes, Snapshot};
+pub(super) use rows::{Counters, object_parts};
 
 use backend::{Backend, Overlay};
 
@@ -32,7 +32,7 @@ use crate::{
     object::{BlobId, ObjectId},
     store::{
         disk::DiskFile,
-        format::{self, BlobRow, ObjectHead, ObjectRow},
+        format::{self, BlobRow, ObjectRow},
         identity::Sum,
         pieces::Run,
     },
@@ -44,9 +44,6 @@ const PIECES: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("pie
 const CONTENTS: TableDefinition<'_, [u8; 32], u64> = TableDefinition::new("contents");
 const DIGESTS: TableDefinition<'_, &[u8], u64> = TableDefinition::new("digests");
 const COUNTERS: TableDefinition<'_, &str, u64> = TableDefinition::new("counters");
-
-/// Rows that room is made for at once: of 10 million objects.
-const ROWS_EXPECTED_MAX: u64 = 10_000_000;
 
 const NEXT_BLOB: &str = "blob";
 const NEXT_OBJECT: &str = "object";
@@ -66,18 +63,6 @@ struct Open {
     /// What redb writes is not written to the file.
     read_only: bool,
     closed: bool,
-}
-
-/// What a start needs of the whole index.
-#[derive(Debug, Default)]
-pub(super) struct Loaded {
-    pub(super) objects: Vec<(KeyHash, ObjectId, ObjectHead)>,
-    pub(super) blobs: Vec<(BlobId, BlobRow)>,
-    pub(super) next_blob: u64,
-    pub(super) next_object: u64,
-    /// Rows that rotted, to be removed.
-    pub(super) bad_objects: Vec<[u8; 24]>,
-    pub(super) bad_blobs: Vec<BlobId>,
 }
 
 /// One page of stored responses.
@@ -151,44 +136,6 @@ impl Index {
         self.discard();
     }
 
-    /// Everything a start needs, read in one pass; small tables only (piece rows are read when their blob is opened).
-    pub(super) fn load(&self) -> io::Result<Loaded> {
-        self.guarded(|database| {
-            let read = database.begin_read().map_err(other)?;
-            let mut loaded = Loaded::default();
-            if let Some(table) = present(read.open_table(OBJECTS))? {
-                loaded.objects.reserve_exact(expected(&table));
-                for entry in table.iter().map_err(other)? {
-                    let (key, row) = entry.map_err(other)?;
-                    let key = key.value();
-                    match format::object_head(&key, row.value()) {
-                        Some(head) => {
-                            let (hash, id) = split_key(&key);
-                            loaded.objects.push((hash, id, head));
-                        }
-                        None => loaded.bad_objects.push(key),
-                    }
-                }
-            }
-            if let Some(table) = present(read.open_table(BLOBS))? {
-                loaded.blobs.reserve_exact(expected(&table));
-                for entry in table.iter().map_err(other)? {
-                    let (id, row) = entry.map_err(other)?;
-                    match format::blob_of(id.value(), row.value()) {
-                        Some(row) => loaded.blobs.push((BlobId(id.value()), row)),
-                        None => loaded.bad_blobs.push(BlobId(id.value())),
-                    }
-                }
-            }
-            if let Some(table) = present(read.open_table(COUNTERS))? {
-                let counter = |name| Ok::<_, io::Error>(table.get(name).map_err(other)?.map_or(0, |value| value.value()));
-                loaded.next_blob = counter(NEXT_BLOB)?;
-                loaded.next_object = counter(NEXT_OBJECT)?;
-            }
-            Ok(loaded)
-        })
-    }
-
     /// One stored response; `None` if it is not there or rotted.
     pub(super) fn object(&self, hash: KeyHash, id: ObjectId) -> io::Result<Option<ObjectRow>> {
         self.guarded(|database| {
@@ -255,11 +202,6 @@ impl Index {
     }
 }
 
-/// How many rows a table says that it has. Its word is not counted on.
-fn expected(table: &impl ReadableTableMetadata) -> usize {
-    table.len().map_or(0, |rows| rows.min(ROWS_EXPECTED_MAX) as usize)
-}
-
 fn open_database(backend: impl StorageBackend, cache_bytes: usize) -> io::Result<Database> {
     caught(|| Builder::new().set_cache_size(cache_bytes).create_with_backend(backend).map_err(other))
 }
@@ -294,7 +236,7 @@ pub(super) fn join_key(hash: KeyHash, id: ObjectId) -> [u8; 24] {
     key
 }
 
-fn split_key(key: &[u8; 24]) -> (KeyHash, ObjectId) {
+pub(super) fn split_key(key: &[u8; 24]) -> (KeyHash, ObjectId) {
     let (mut hash, mut id) = ([0; 16], [0; 8]);
     hash.copy_from_slice(&key[..16]);
     id.copy_from_slice(&key[16..]);

@@ -88,3 +88,15 @@ async fn an_unreadable_index_is_kept_aside() {
     drop(put(&store, "/a", &content(1, 10)).await);
     store.flush().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_check_says_that_it_takes_over_a_former_format_and_says_it_once() {
+    let disk = SimDisk::new(2);
+    start(&disk).await.close().await.unwrap();
+    write_version(&disk, "weir store 2\n");
+    let dynamic: Arc<dyn Disk> = Arc::new(disk);
+    let check = || crate::store::fsck(std::path::Path::new("/data"), &dynamic, false).unwrap();
+    let report = check();
+    assert!(report.is_clean() && report.to_string().contains("\"weir store 2\" and is \"weir store 3\" now"), "{report}");
+    assert_eq!(check().upgraded, None);
+}
