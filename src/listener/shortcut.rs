@@ -20,7 +20,7 @@ use crate::{
     listener::{activity::Activity, admission::Admission},
     proxy::{
         connection::Connection,
-        recognised::{Again, Recognised, Recognition, Scope},
+        recognised::{Again, Behind, Recognised, Recognition, Scope},
     },
 };
 
@@ -37,6 +37,8 @@ pub(super) struct Shortcut {
     outgoing: Outgoing,
     /// What was read behind a request whose answer does not leave yet.
     behind: BytesMut,
+    /// The answer that is leaving is the last: its client asked for that.
+    is_last: bool,
 }
 
 /// Answers on their way to the client.
@@ -69,6 +71,7 @@ impl Shortcut {
             asked: None,
             outgoing: Outgoing { is_flushed: true, ..Outgoing::default() },
             behind: BytesMut::new(),
+            is_last: false,
         }
     }
 
@@ -82,6 +85,9 @@ impl Shortcut {
     ) -> Poll<io::Result<()>> {
         loop {
             ready!(self.poll_finish(io, cx))?;
+            if self.is_last {
+                return Poll::Ready(Ok(())); // the end, for hyper to close the connection
+            }
             if !self.is_open(admission) {
                 let mut rest = Rest { behind: &mut self.behind, io };
                 return admission.poll_read(Pin::new(&mut rest), cx, buf);
@@ -168,7 +174,7 @@ impl Shortcut {
     /// remembered.
     fn answer(&mut self, bytes: &[u8]) -> (usize, bool) {
         let mut answered = 0;
-        while self.outgoing.takes_more() {
+        while self.outgoing.takes_more() && !self.is_last {
             match self.answer_first(&bytes[answered..]) {
                 First::Answered(len) => {
                     self.activity.note_answered(len);
@@ -197,6 +203,7 @@ impl Shortcut {
         match self.recognised.give(again, SystemTime::now(), &mut self.outgoing.bytes) {
             Some(content) => {
                 self.outgoing.add(content);
+                self.is_last = again.behind() == Behind::End;
                 First::Answered(head.len())
             }
             // What it rested on has changed: the whole way, and remembered anew.

@@ -11,7 +11,7 @@ use http::{HeaderMap, Method, Response, StatusCode, Version, header, request::Pa
 use super::{
     Error, Proxy,
     connection::Connection,
-    recognised::is_repeatable,
+    recognised::{Behind, behind},
     respond::{self, Answered},
     target,
 };
@@ -64,9 +64,10 @@ impl Proxy {
     }
 
     /// What the answer rests on, if it is to be remembered and can be.
-    fn standing(&self, connection: &Connection, wanted: &Arc<Wanted>, found: &Found) -> Option<Box<Standing>> {
-        let is_wanted = connection.learning.is_wanted() && is_repeatable(wanted.forward.received, &wanted.fields);
-        is_wanted.then(|| self.cache.standing(wanted, found)).flatten().map(Box::new)
+    fn standing(&self, connection: &Connection, wanted: &Arc<Wanted>, found: &Found) -> Option<Box<(Standing, Behind)>> {
+        let behind =
+            if connection.learning.is_wanted() { behind(wanted.forward.received, &wanted.fields)? } else { return None };
+        Some(Box::new((self.cache.standing(wanted, found)?, behind)))
     }
 
     fn limits(&self) -> RangeLimits {

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use super::{
     log::{AccessLog, Record},
     observe::Tap,
-    recognised::Learning,
+    recognised::{Behind, Learning},
     recorded::{Event, Recorded},
 };
 use crate::{
@@ -41,7 +41,7 @@ pub(super) struct Answered {
     /// Who writes the record when the connection has become a tunnel.
     pub tunnel: Option<oneshot::Sender<Event>>,
     /// What it rests on, if it is to be prepared for requests with the same head.
-    pub standing: Option<Box<Standing>>,
+    pub standing: Option<Box<(Standing, Behind)>>,
 }
 
 impl Answered {

@@ -243,6 +243,26 @@ async fn empty_lines_in_front_of_a_request_are_never_learnt_as_one() {
 }
 
 #[tokio::test]
+async fn a_recognised_request_that_ends_its_connection_ends_it() {
+    let pair = pair().await;
+    for last in [LAST, &LAST.replace("close", "Close"), &LAST.replace("GET", "HEAD"), &LAST.replace("/small", "/packed")] {
+        let before = pair.recognised().await;
+        for _ in 0..5 {
+            let answers = pair.same(last, &[]).await;
+            assert_eq!(answers.matches("Connection: close\r\n").count(), 1, "{answers}");
+        }
+        assert!(pair.recognised().await >= before + 2.0, "{last}");
+    }
+    let more = head("GET /other HTTP/1.1", &["Host: cdn.test"]);
+    pair.teach(&more).await;
+    let script = more.clone() + LAST + &more;
+    for cut in [0, more.len(), more.len() + LAST.len()] {
+        let answers = pair.same(&script, &[cut]).await;
+        assert_eq!(answers.matches("HTTP/1.1 200").count(), 2, "nothing behind the last request is answered: {answers}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_purged_replaced_or_ruled_out_is_recognised_no_more() {
     let mut pair = pair().await;
     let known = head("GET /other HTTP/1.1", &["Host: cdn.test"]);

@@ -139,9 +139,9 @@ impl Learning {
         self.rules.load(Relaxed)
     }
 
-    /// Prepares `response`, which rests on `standing` and is recorded by `record`.
-    pub(super) fn prepare(&self, standing: Standing, response: &Response<Body>, record: &Record) {
-        let lesson = Prepared::lesson(self.rules(), standing, response, record);
+    /// Prepares `response`, which rests on `standing`, has `behind` behind it and is recorded by `record`.
+    pub(super) fn prepare(&self, (standing, behind): (Standing, Behind), response: &Response<Body>, record: &Record) {
+        let lesson = Prepared::lesson(self.rules(), standing, behind, response, record);
         *self.lesson.lock().unwrap_or_else(PoisonError::into_inner) = lesson;
     }
 
@@ -152,9 +152,25 @@ impl Learning {
     }
 }
 
-/// Whether a request can be answered by bytes alone: the connection goes on behind the answer as it is, and nothing comes before the answer.
-pub(super) fn is_repeatable(version: Version, fields: &HeaderMap) -> bool {
-    let is_kept = fields.get_all(header::CONNECTION).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"keep-alive"));
+/// What becomes of the connection behind an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behind {
+    /// It goes on.
+    More,
+    /// It ends: the client asked for that.
+    End,
+}
+
+/// What comes behind the answer to a request; `None` if the request cannot be answered by bytes alone, because something comes before its answer
+/// or the connection is to become something else.
+pub(super) fn behind(version: Version, fields: &HeaderMap) -> Option<Behind> {
     let is_plain = [header::EXPECT, header::UPGRADE, header::TRANSFER_ENCODING].iter().all(|name| !fields.contains_key(name));
-    version == Version::HTTP_11 && is_kept && is_plain
+    let mut options = fields.get_all(header::CONNECTION).iter();
+    let says = |value: &http::HeaderValue, option: &str| value.as_bytes().eq_ignore_ascii_case(option.as_bytes());
+    let behind = match (options.next(), options.next()) {
+        (Some(value), None) if says(value, "close") => Behind::End,
+        _ if fields.get_all(header::CONNECTION).iter().all(|value| says(value, "keep-alive")) => Behind::More,
+        _ => return None,
+    };
+    (version == Version::HTTP_11 && is_plain).then_some(behind)
 }

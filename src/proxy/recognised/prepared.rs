@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, header::AGE};
 
-use super::Lesson;
+use super::{Behind, Lesson};
 use crate::{
     cache::{Body, Current, Standing},
     metrics::Source,
@@ -25,6 +25,7 @@ pub struct Prepared {
     /// The rules it was decided under.
     pub(super) rules: u64,
     pub(super) head: Head,
+    pub(super) behind: Behind,
     /// Without content: empty.
     pub(super) content: Bytes,
     record: Record,
@@ -61,18 +62,24 @@ const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 impl Prepared {
     /// Prepares `response`, which `record` is about, and says what it looks like at `now`; `None` if it could not be given again as it is.
-    pub(super) fn lesson(rules: u64, standing: Standing, response: &Response<Body>, record: &Record) -> Option<Lesson> {
+    pub(super) fn lesson(
+        rules: u64,
+        standing: Standing,
+        behind: Behind,
+        response: &Response<Body>,
+        record: &Record,
+    ) -> Option<Lesson> {
         let current = standing.at(record.started)?;
         // Its own copy: what is in memory may be part of a larger buffer that others wait for.
         let content = Bytes::copy_from_slice(&response.body().in_memory()?);
-        let head = Head::of(response.status(), response.headers(), current)?;
+        let head = Head::of(response.status(), response.headers(), behind, current)?;
         let mut record = detached(record)?;
         if !content.is_empty() {
             record.add(Source::Store, content.len() as u64);
         }
         let mut written = Vec::new();
         head.write(current, &mut written);
-        let prepared = Self { standing, rules, head, content, record };
+        let prepared = Self { standing, rules, head, behind, content, record };
         Some(Lesson { prepared, head: written })
     }
 
@@ -108,6 +115,11 @@ impl Again {
         Self { prepared, record, ttl_secs: None }
     }
 
+    /// What becomes of the connection when the answer has left.
+    pub fn behind(&self) -> Behind {
+        self.prepared.behind
+    }
+
     /// The record of the answer given at `now`. It begins and ends in one step, without waiting: it takes no time that could be told.
     pub(super) fn record(&mut self, id: u64, now: SystemTime, current: Current) -> &Record {
         if self.ttl_secs != Some(current.ttl_secs) {
@@ -123,7 +135,7 @@ impl Again {
 
 impl Head {
     /// The head of a response of which `current` is the moment. As the library writes one: names in title case, in the order of the map.
-    fn of(status: StatusCode, fields: &HeaderMap, current: Current) -> Option<Self> {
+    fn of(status: StatusCode, fields: &HeaderMap, behind: Behind, current: Current) -> Option<Self> {
         let mut text = Vec::with_capacity(512);
         write!(text, "HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or_default()).ok()?;
         let ours = fields.get_all(CACHE_STATUS).iter().next_back()?;
@@ -141,6 +153,9 @@ impl Head {
                 text.extend_from_slice(value.as_bytes());
             }
             text.extend_from_slice(b"\r\n");
+        }
+        if behind == Behind::End {
+            text.extend_from_slice(b"Connection: close\r\n");
         }
         text.extend_from_slice(b"\r\n");
         Some(Self { text: text.into(), gaps: gaps.try_into().ok()? })
@@ -221,7 +236,7 @@ mod tests {
     fn only_the_moment_changes_in_a_prepared_head() {
         let lines =
             [("etag", "\"5\""), ("age", "5"), ("cache-status", "parent; hit; ttl=9"), ("cache-status", "weir; hit; ttl=9")];
-        let head = Head::of(StatusCode::PARTIAL_CONTENT, &fields(&lines), at(5, 9)).unwrap();
+        let head = Head::of(StatusCode::PARTIAL_CONTENT, &fields(&lines), Behind::More, at(5, 9)).unwrap();
         let expected = |age, ttl| {
             format!(
                 "HTTP/1.1 206 Partial Content\r\nEtag: \"5\"\r\nAge: {age}\r\n\
@@ -232,6 +247,8 @@ mod tests {
             assert_eq!(written(&head, at(age, ttl)), expected(age, ttl.to_string()));
         }
         assert_eq!(head.cache_status(120).unwrap(), "weir; hit; ttl=120");
+        let last = Head::of(StatusCode::OK, &fields(&lines), Behind::End, at(5, 9)).unwrap();
+        assert!(written(&last, at(5, 9)).ends_with("ttl=9\r\nConnection: close\r\n\r\n"));
     }
 
     #[test]
@@ -243,7 +260,7 @@ mod tests {
             &[("age", "5"), ("age", "5"), ("cache-status", "weir; hit; ttl=9")],
             &[("age", "5"), ("cache-status", "weir; hit; ttl=9; stored")],
         ] {
-            assert!(Head::of(StatusCode::OK, &fields(lines), at(5, 9)).is_none(), "{lines:?}");
+            assert!(Head::of(StatusCode::OK, &fields(lines), Behind::More, at(5, 9)).is_none(), "{lines:?}");
         }
     }
 }
