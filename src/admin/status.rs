@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     admin::{Event, Fill, Listening, Readiness, Snapshot, Upstream, Weir},
+    census::Seen,
     metrics::{Class, Label, Metrics, Purpose, Source, Verdict, Words},
 };
 
@@ -25,6 +26,12 @@ pub struct Status {
     pub fills_running: u64,
     pub fills: Vec<Fill>,
     pub upstreams: Vec<UpstreamUse>,
+    /// The last ones seen, as [`crate::census`] keeps them: what is masked there is masked here.
+    #[serde(default)]
+    pub computers: Vec<Seen>,
+    /// All that are listed.
+    #[serde(default)]
+    pub computers_known: u64,
     pub store: StoreUsage,
     /// By verdict, since start.
     pub verdicts: Vec<Counted>,
@@ -77,6 +84,11 @@ pub struct StoreUsage {
     pub evictions: u64,
     pub evicted_bytes: u64,
     pub degraded: Option<String>,
+    /// Contents that failed their digest, and those of them that are or were in quarantine, since start.
+    #[serde(default)]
+    pub mismatched: u64,
+    #[serde(default)]
+    pub quarantined: u64,
 }
 
 /// A word and how often it was counted.
@@ -142,6 +154,8 @@ impl Status {
             connections: shown(metrics.listener.connections.value()),
             fills_running: shown(metrics.cache.fills_running.value()),
             store: StoreUsage::of(metrics, &snapshot),
+            computers: weir.computers(COMPUTERS_MAX),
+            computers_known: shown(metrics.census.computers.value()),
             verdicts: verdicts(metrics),
             refusals: counted(&metrics.proxy.refusals),
             errors: counted(&metrics.proxy.errors),
@@ -176,9 +190,14 @@ impl StoreUsage {
             evictions: store.evictions.value(),
             evicted_bytes: store.evicted_bytes.value(),
             degraded: snapshot.degraded.clone(),
+            mismatched: metrics.cache.digests_mismatched.value(),
+            quarantined: metrics.cache.quarantined.value(),
         }
     }
 }
+
+/// Computers on the page; more are in `/api/v1/clients`.
+const COMPUTERS_MAX: usize = 25;
 
 fn verdicts(metrics: &Metrics) -> Vec<Counted> {
     let mut counts = [0; Verdict::ALL.len()];

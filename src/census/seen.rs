@@ -32,6 +32,9 @@ pub struct Seen {
     pub installs_failed: u64,
     /// An installation waits for a restart, as far as it was reported.
     pub restart_needed: bool,
+    /// `HRESULT` of the last download or installation that failed, and when it was reported.
+    pub last_error: Option<Box<str>>,
+    pub last_error_seen: Option<u64>,
 }
 
 /// An event as it was reported.
@@ -74,6 +77,8 @@ impl Seen {
             installs: 0,
             installs_failed: 0,
             restart_needed: false,
+            last_error: None,
+            last_error_seen: None,
         }
     }
 
@@ -100,6 +105,10 @@ impl Seen {
     pub(super) fn count(&mut self, event: &Event, outcome: Outcome) {
         if self.build.is_none() {
             self.runs(event.os, None);
+        }
+        if matches!(outcome, Outcome::DownloadFailed | Outcome::InstallFailed) {
+            self.last_error = code(event).or(Some("unknown".into()));
+            self.last_error_seen = Some(self.last_seen);
         }
         match outcome {
             Outcome::Downloaded => {
@@ -151,7 +160,7 @@ impl Reported {
             update: event.update.map(|update| update.id.to_string().into()),
             revision: event.update.map(|update| update.revision),
             title: None,
-            error: (event.result != 0).then(|| format!("{:#010x}", event.result).into()),
+            error: code(event),
             application: event.application.clone(),
             downloaded_bytes: event.downloaded(),
         }
@@ -160,6 +169,11 @@ impl Reported {
     pub(super) fn is_before(&self, time: SystemTime) -> bool {
         self.seen < unix(time)
     }
+}
+
+/// What an event failed with; none for success.
+fn code(event: &Event) -> Option<Box<str>> {
+    (event.result != 0).then(|| format!("{:#010x}", event.result).into())
 }
 
 fn unix(time: SystemTime) -> u64 {

@@ -2,6 +2,7 @@
 //!
 //! Everything that is not a constant goes through [`Text`] or is a number. Without the script the page reloads itself.
 
+mod computers;
 mod guide;
 
 use std::fmt::{self, Display, Write};
@@ -52,6 +53,7 @@ fn write_page(status: &Status, html: &mut String) -> fmt::Result {
     hours(status, html)?;
     fills(status, html)?;
     upstreams(&status.upstreams, html)?;
+    computers::write(status, html)?;
     store(status, html)?;
     html.push_str("<div class=\"columns\">");
     counts("Requests", "What the cache made of them, since start.", &status.verdicts, html)?;
@@ -281,7 +283,7 @@ fn store(status: &Status, html: &mut String) -> fmt::Result {
         html,
         "<section aria-labelledby=\"store\"><h2 id=\"store\">Store</h2>\n\
          <p><progress class=\"wide\" max=\"{}\" value=\"{}\" aria-label=\"{used}\"></progress> {} of {} used ({used}), {} free on the file system</p>\n\
-         <p>{} stored responses in <code>{}</code>. {} contents ({}) were evicted to make room since start.</p></section>",
+         <p>{} stored responses in <code>{}</code>. {} contents ({}) were evicted to make room since start.</p>",
         store.limit_bytes.max(1),
         store.used_bytes.min(store.limit_bytes),
         Bytes(store.used_bytes),
@@ -291,7 +293,17 @@ fn store(status: &Status, html: &mut String) -> fmt::Result {
         Text(&store.directory),
         Count(store.evictions),
         Bytes(store.evicted_bytes),
-    )
+    )?;
+    if store.mismatched > 0 {
+        writeln!(
+            html,
+            "<p class=\"alert\">{} contents did not match their digest since start; {} of them were put into quarantine.</p>",
+            Count(store.mismatched),
+            Count(store.quarantined),
+        )?;
+    }
+    html.push_str("</section>\n");
+    Ok(())
 }
 
 fn counts(title: &str, caption: &str, counts: &[Counted], html: &mut String) -> fmt::Result {

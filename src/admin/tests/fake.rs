@@ -113,7 +113,7 @@ impl Weir for Fake {
         let seen = serde_json::json!({
             "id": "a", "name": "pc1.branch.example", "address": "10.20.0.7", "os": "Windows 11", "build": "10.0.22631", "model": null,
             "group": null, "first_seen": 1, "last_seen": 2, "downloads": 3, "downloaded_bytes": 4, "downloads_failed": 0, "installs": 0,
-            "installs_failed": 0, "restart_needed": false,
+            "installs_failed": 1, "restart_needed": false, "last_error": "0x80240022", "last_error_seen": 2,
         });
         (0..limit.min(2_000)).map(|_| serde_json::from_value(seen.clone()).unwrap()).collect()
     }

@@ -72,6 +72,32 @@ fn it_says_what_was_saved_and_what_goes_on() {
 }
 
 #[test]
+fn computers_are_listed_with_their_last_error_as_far_as_they_may_be_known() {
+    let mut status = status("computers");
+    status.computers.truncate(1);
+    (status.computers_known, status.now) = (4_001, 32);
+    status.computers[0].name = Some("pc<1>".into());
+    let html = page::render(&status);
+    for said in ["pc&lt;1&gt;", "10.20.0.7", "Windows 11", "10.0.22631", "30 s ago", "1 failed", "0x80240022", "and 4,000 more"] {
+        assert!(html.contains(said), "{said} is not in {html}");
+    }
+    // What the census does not keep.
+    (status.computers[0].name, status.computers[0].address) = (None, None);
+    let html = page::render(&status);
+    assert!(html.contains("title=\"a\">a</th><td>–</td>"), "{html}");
+    status.computers.clear();
+    assert!(!page::render(&status).contains("Computers"), "there is no server whose computers they could be");
+}
+
+#[test]
+fn content_that_failed_its_digest_is_told_of() {
+    let mut status = status("mismatches");
+    assert!(!page::render(&status).contains("digest"));
+    (status.store.mismatched, status.store.quarantined) = (9, 8);
+    assert!(page::render(&status).contains("9 contents did not match their digest since start; 8 of them"));
+}
+
+#[test]
 fn the_guide_gives_the_addresses_of_this_weir() {
     let html = page::render(&status("guide"));
     for said in [
