@@ -14,6 +14,7 @@ use http_body::{Frame, SizeHint};
 use super::{
     Error,
     content::{Content, Now, Reader},
+    found::Reading,
 };
 use crate::{
     metrics::Source,
@@ -149,11 +150,11 @@ impl Body {
 }
 
 /// The stretches of a multipart body. All readers exist from the start, so that nothing that a later part wants is given up meanwhile.
-pub(super) fn parts(content: &Arc<Content>, parts: Vec<(Bytes, ByteRange)>, tail: Bytes) -> Vec<Stretch> {
+pub(super) fn parts(content: &Arc<Content>, reading: Reading, parts: Vec<(Bytes, ByteRange)>, tail: Bytes) -> Vec<Stretch> {
     let mut stretches = Vec::with_capacity(parts.len() * 2 + 1);
     for (head, range) in parts {
         stretches.push(Stretch::Bytes(head));
-        stretches.push(Stretch::Content(content.reader(Some(range), None)));
+        stretches.push(Stretch::Content(content.reader(Some(range), None).patient(reading.patience)));
     }
     stretches.push(Stretch::Bytes(tail));
     stretches

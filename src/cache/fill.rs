@@ -6,7 +6,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::header;
+use http::{StatusCode, header};
 use http_body::Frame;
 use http_body_util::BodyExt;
 use rand::RngExt;
@@ -146,7 +146,11 @@ impl Fill {
             }
             attempt += 1;
             // A place that redirects led to may be gone or its signature over: the name that clients know leads to a new one.
-            let elsewhere = matches!(error, Error::Answered(_)) && self.content.forget_moved();
+            let elsewhere = match error {
+                Error::Answered(_) if self.content.forget_moved() => true,
+                Error::Answered(StatusCode::FORBIDDEN) => self.content.try_other_signature(),
+                _ => false,
+            };
             let is_owed = self.content.broke(self.id, self.at) || self.at > self.start;
             if !is_owed && !elsewhere {
                 return Err(error);

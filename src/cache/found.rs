@@ -1,6 +1,6 @@
 //! A stored (or arriving) response that answers a request: its head to select from, and its bytes.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
@@ -30,8 +30,22 @@ pub struct Found {
     /// What the request that caused it gets instead: fields that are nobody else's.
     own: Option<Arc<Known>>,
     bytes: Place,
-    client: IpAddr,
+    reading: Reading,
     pub status: CacheStatus,
+}
+
+/// Who reads, and how.
+#[derive(Clone, Copy)]
+pub(super) struct Reading {
+    pub client: IpAddr,
+    /// The longest that this client waits for one byte.
+    pub patience: Option<Duration>,
+}
+
+impl Reading {
+    pub(super) fn of(want: &Wanted) -> Self {
+        Self { client: want.client, patience: want.patience }
+    }
 }
 
 /// Where the bytes are.
@@ -43,8 +57,8 @@ enum Place {
 }
 
 impl Found {
-    pub(super) fn new(known: Arc<Known>, content: Arc<Content>, client: IpAddr, status: CacheStatus) -> Self {
-        Self { known, own: None, bytes: Place::Content(content), client, status }
+    pub(super) fn new(known: Arc<Known>, content: Arc<Content>, reading: Reading, status: CacheStatus) -> Self {
+        Self { known, own: None, bytes: Place::Content(content), reading, status }
     }
 
     /// The stored response `known` for `want`; `None` when it is incomplete and nothing can complete it.
@@ -59,14 +73,14 @@ impl Found {
 
     /// The same without waiting for a disk; `None` also when that is needed.
     pub(super) fn open_now(hub: &Arc<Hub>, known: &Arc<Known>, want: &Arc<Wanted>, status: &CacheStatus) -> Option<Self> {
-        let (known, client, status) = (known.clone(), want.client, status.clone());
+        let (known, reading, status) = (known.clone(), Reading::of(want), status.clone());
         if let Some(bytes) = hub.store.small(&known.object) {
-            return Some(Self { known, own: None, bytes: Place::Memory(bytes), client, status });
+            return Some(Self { known, own: None, bytes: Place::Memory(bytes), reading, status });
         }
         let id = known.object.meta.blob;
         if let Some(content) = hub.arriving(id) {
             content.renew(want);
-            return Some(Self::new(known, content, client, status));
+            return Some(Self::new(known, content, reading, status));
         }
         let blob = hub.store.open_now(id)?;
         Self::of_blob(hub, known, blob, want, status)
@@ -87,7 +101,7 @@ impl Found {
             content.binding.as_ref()?;
         }
         let content = if complete { content } else { hub.meet(content) };
-        Some(Self::new(known, content, want.client, status))
+        Some(Self::new(known, content, Reading::of(want), status))
     }
 
     /// Whether this response answers another request, too: same key, same selecting fields (RFC 9111 §4.1).
@@ -113,7 +127,7 @@ impl Found {
             _ => How::Collapsed,
         };
         let status = CacheStatus { ttl: self.status.ttl, ..CacheStatus::new(collapsed) };
-        Self { client: want.client, status, ..self.shared() }
+        Self { reading: Reading::of(want), status, ..self.shared() }
     }
 
     pub fn known(&self) -> &Arc<Known> {
@@ -209,7 +223,7 @@ impl Found {
         let Some((content, ranges)) = self.unbegun(want) else { return Ok(()) };
         // Now, since all of it may be here when the first byte is.
         self.look_at(&ranges);
-        content.reader(ranges.first().copied(), Some(self.client)).begin().await
+        content.reader(ranges.first().copied(), Some(self.reading)).begin().await
     }
 
     /// The content and the ranges of it that `want` gets (all of it when empty), if the first byte is not certain.
@@ -233,7 +247,7 @@ impl Found {
     pub fn whole(self) -> Body {
         match self.bytes {
             Place::Memory(bytes) => Body::stored(bytes),
-            Place::Content(content) => Body::of_content(content.reader(None, Some(self.client)), content.len()),
+            Place::Content(content) => Body::of_content(content.reader(None, Some(self.reading)), content.len()),
         }
     }
 
@@ -241,7 +255,7 @@ impl Found {
     pub fn part(self, range: ByteRange) -> Body {
         match self.bytes {
             Place::Memory(bytes) => Body::stored(slice(&bytes, range)),
-            Place::Content(content) => Body::of_content(content.reader(Some(range), Some(self.client)), Some(range.len())),
+            Place::Content(content) => Body::of_content(content.reader(Some(range), Some(self.reading)), Some(range.len())),
         }
     }
 
@@ -252,7 +266,7 @@ impl Found {
                 let pairs = parts.into_iter().flat_map(|(head, range)| [head, slice(&bytes, range)]);
                 pairs.chain([tail]).map(Stretch::Bytes).collect()
             }
-            Place::Content(content) => body::parts(&content, parts, tail),
+            Place::Content(content) => body::parts(&content, self.reading, parts, tail),
         };
         Body::stretches(stretches, Some(len))
     }

@@ -21,6 +21,7 @@ use super::{
     content::Content,
     fill::{self, Started},
     flight::{Landed, Leader},
+    found::Reading,
     get::policy,
     judge::{self, Arrived, AskedRange, Judgement, Storable, Why},
     twin::Twin,
@@ -316,7 +317,7 @@ pub(super) fn install(
     if let Some(run) = run {
         fill::spawn(content.clone(), run, start, Some(Started { fetched, begun, place, end }));
     }
-    Found::new(known, content, want.client, CacheStatus::new(How::UriMiss)).owned(own)
+    Found::new(known, content, Reading::of(want), CacheStatus::new(How::UriMiss)).owned(own)
 }
 
 /// Where the run that an answer begins ends: with its body, unless that is long and its server gives parts. Then it ends as a portion would that

@@ -6,15 +6,19 @@
 //! | what the client does | after | shown by |
 //! | --- | --- | --- |
 //! | leaves the cache for 15 minutes, all origins | a refused or unresolved connection; no connection within 3 s | `bad_clients`: `at_the_connection_limit_the_answer_is_503_and_room_comes_back`; `lifecycle`: `a_restart_under_load_on_a_handed_socket_refuses_nobody` |
-//! | the same | less than 4,000 B/s over 20 s | `what_the_origin_keeps_silent_about_is_504_before_the_client_counts_it_as_ours`; `bad_origins` (stalls are cut) |
+//! | the same | less than 4,000 B/s over 20 s | `what_the_origin_keeps_silent_about_is_504_before_the_client_counts_it_as_ours`; a stall amid the content: `what_stalls_amid_its_content_is_cut_before_the_client_counts_it_as_ours`; `what_comes_is_handed_on_as_it_comes` |
 //! | leaves it for 15 minutes, one origin | any 4xx, 429 included | `trouble_that_passes_is_never_a_client_error`, `a_client_error_of_the_origin_is_told_only_when_it_is_about_the_request` |
 //! | turns to the origin, comes back | 5xx, a reset, a redirect | `trouble_that_passes_is_never_a_client_error`, `redirects_are_followed_inside` |
 //! | ruins the file | a 200 or a shifted 206 to a range, a total that is missing, a coding nobody asked for, lower-case field names | `ranges`: `of_several_range_lines_the_last_counts`, `field_names_leave_in_title_case_or_as_the_origin_spelled_them`; `bad_origins` |
 //! | goes elsewhere, as it should | 403 for an origin that is not ours | `doors`: `an_origin_that_no_rule_allows_is_refused_with_a_reason` |
+//!
+//! An origin that stalls amid a content: the client takes less than 4,000 B/s over 20 s for a fault of the cache, and a connection that ends for trouble
+//! of the moment. So its answer is cut after 15 s without a byte, where any other client waits for `reader_timeout`. The fill finds out for
+//! itself (`upstream_stall`) and resumes at the missing byte; what the client asks for next is the rest.
 
 use tokio::task::JoinSet;
 
-use crate::support::{Answer, Ask, Client, Content, MIB, Origin, Proxy, Reply, Resource, Step, proxy};
+use crate::support::{Answer, Ask, Client, Content, End, Framing, Gate, KIB, MIB, Origin, Proxy, Reply, Resource, Step, proxy};
 
 const HOST: &str = "tlu.dl.delivery.mp.microsoft.com";
 const AGENT: (&str, &str) = ("User-Agent", "Microsoft-Delivery-Optimization-Lite/10.0.0.1");
@@ -91,6 +95,52 @@ async fn what_the_origin_keeps_silent_about_is_504_before_the_client_counts_it_a
     assert_eq!(got.status, 504);
     let said = got.field("cache-status").unwrap();
     assert!(said.contains("stalled"), "weir's own patience ended it, not the origin's minute: {said}");
+}
+
+#[tokio::test]
+async fn what_stalls_amid_its_content_is_cut_before_the_client_counts_it_as_ours() {
+    let (content, gate) = (Content::new("stalling", 2 * MIB), Gate::closed());
+    // All but the client's own patience is longer than any test waits.
+    let (origin, weir) = scene("[timeouts]\nupstream_stall = \"10 min\"\n[fill]\nreader_timeout = \"10 min\"\n").await;
+    let path = "/filestreamingservice/files/5b1d4a0e-70e1-4f3a-8a4c-1d3f52b0a333";
+    origin.serve(path, Resource::new(&content).held_from(MIB, &gate));
+    let both = ways(path).map(|(target, host)| {
+        let (weir, content) = (&weir, &content);
+        async move { weir.download(host, &target, &[AGENT], content).await }
+    });
+    for got in futures_util::future::join_all(both).await {
+        assert!(got.end == End::Cut && got.difference.is_none() && got.len == MIB, "{got:?}");
+    }
+    gate.open();
+    for (target, host) in ways(path) {
+        let rest = weir.download(host, &target, &[AGENT, ("Range", "bytes=1048576-")], &content).await;
+        assert!(rest.status == 206 && rest.is_right(MIB), "{rest:?}");
+    }
+    assert_eq!(origin.sent(path), content.len(), "the fill went on");
+}
+
+#[tokio::test]
+async fn what_comes_is_handed_on_as_it_comes() {
+    let (content, gate) = (Content::new("slow", 3 * MIB), Gate::closed());
+    let (origin, weir) = scene("").await;
+    let path = "/filestreamingservice/files/5b1d4a0e-70e1-4f3a-8a4c-1d3f52b0a444";
+    origin.serve(path, Resource::new(&content).held_from(KIB, &gate));
+    let [(target, host), _] = ways(path);
+    let mut client = Client::connect(weir.doors()).await;
+    client.ask("GET", &target, &[("Host", host), AGENT]).await;
+    let head = client.head().await.unwrap();
+    let mut framing = head.framing(Framing::Close);
+    let mut seen = 0;
+    while seen < KIB {
+        seen += client.some(&mut framing).await.expect("no piece and no portion has to be whole first").len() as u64;
+    }
+    assert_eq!(seen, KIB);
+    gate.open();
+    while let Some(bytes) = client.some(&mut framing).await {
+        assert_eq!(content.difference(seen, &bytes), None);
+        seen += bytes.len() as u64;
+    }
+    assert_eq!(seen, content.len());
 }
 
 #[tokio::test]

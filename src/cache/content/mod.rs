@@ -15,7 +15,6 @@ mod state;
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -34,6 +33,7 @@ use super::{
     Error, Filling, Hub, Wanted, ask,
     binding::Binding,
     fill,
+    found::Reading,
     gain::Gain,
     plan::{self, Pace, Running},
     verify,
@@ -80,6 +80,7 @@ impl Content {
         let (len, was_complete) = (blob.len(), blob.is_complete());
         let state = State {
             want: want.clone(),
+            other: None,
             moved: None,
             len,
             runs: Vec::new(),
@@ -164,9 +165,17 @@ impl Content {
         self.lock().moved.take().is_some()
     }
 
-    /// A client's own request replaces the older one: its signature is the newest.
+    /// A client asks that may have a newer signature, or the only good one.
     pub(super) fn renew(&self, want: &Arc<Wanted>) {
-        self.lock().want = want.clone();
+        self.lock().renew(want);
+    }
+
+    /// Whether there is another client's signature to try after the origin refused this one.
+    pub(super) fn try_other_signature(&self) -> bool {
+        let mut state = self.lock();
+        let Some(other) = state.other.take() else { return false };
+        state.want = other;
+        true
     }
 
     /// What log lines and the status page call it: host and path, without the query and its secrets.
@@ -197,14 +206,26 @@ impl Content {
     }
 
     /// A reader of `range`; of all there is when `None`.
-    pub(super) fn reader(self: &Arc<Self>, range: Option<ByteRange>, client: Option<IpAddr>) -> Reader {
+    pub(super) fn reader(self: &Arc<Self>, range: Option<ByteRange>, reading: Option<Reading>) -> Reader {
         let mut state = self.lock();
         let (at, end) = range.map_or((0, state.len.unwrap_or(u64::MAX)), |range| (range.start, range.end));
         let id = state.id();
         state.readers.insert(id, Interest { at, end, has_begun: true });
         state.grace = Instant::now();
-        let ahead = client.map_or(0, |client| state.read_ahead(client, at, end));
-        Reader { content: self.clone(), id, start: at, at, end, ahead, failures: state.failures, rereads: 0, lingers: true }
+        let ahead = reading.map_or(0, |reading| state.read_ahead(reading.client, at, end));
+        let patience = reading.and_then(|reading| reading.patience);
+        Reader {
+            content: self.clone(),
+            id,
+            start: at,
+            at,
+            end,
+            ahead,
+            patience,
+            failures: state.failures,
+            rereads: 0,
+            lingers: true,
+        }
     }
 
     /// Whether the byte at `offset` is here, or on its way in an answer that was judged to be of this representation.

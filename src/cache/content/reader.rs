@@ -1,6 +1,6 @@
 //! One reader's way through a content.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body::Frame;
@@ -38,6 +38,8 @@ pub(in crate::cache) struct Reader {
     pub(super) end: u64,
     /// How much to ask for beyond `end`.
     pub(super) ahead: u64,
+    /// The longest that it waits for one byte, where that is less than anybody may wait.
+    pub(super) patience: Option<Duration>,
     /// The content's failure count when this reader last got a byte.
     pub(super) failures: u64,
     pub(super) rereads: u32,
@@ -101,10 +103,16 @@ impl Reader {
         is_resident(file.file(), offset, len as u64).then_some(Segment { file, offset, len, of: self.end - self.start })
     }
 
+    pub(in crate::cache) fn patient(mut self, patience: Option<Duration>) -> Self {
+        self.patience = patience;
+        self
+    }
+
     /// The next bytes, at least one; `None` at the end. Dropping the future loses nothing.
     pub(in crate::cache) async fn next(&mut self) -> Result<Option<(Bytes, Source)>, Error> {
         let content = self.content.clone();
-        let deadline = Instant::now() + content.hub.config().reader_timeout;
+        let longest = content.hub.config().reader_timeout;
+        let deadline = Instant::now() + self.patience.map_or(longest, |patience| patience.min(longest));
         loop {
             let mut changed = std::pin::pin!(content.changed.notified());
             changed.as_mut().enable();
@@ -266,6 +274,7 @@ impl Drop for Reader {
                 at: self.at,
                 end: self.end,
                 ahead: 0,
+                patience: None,
                 failures,
                 rereads: 0,
                 lingers: false,

@@ -16,8 +16,10 @@ use crate::{
 };
 
 pub(super) struct State {
-    /// Who asked last: its signature is the newest.
+    /// What further requests are derived from: of those who asked, the one whose signature holds longest.
     pub(super) want: Arc<Wanted>,
+    /// Who else asked, under another signature.
+    pub(super) other: Option<Arc<Wanted>>,
     /// Where redirects led. The rest is asked for there: the next redirect may lead to a host whose validators are others.
     pub(super) moved: Option<(Target, String)>,
     /// Known from the start, or since a body of unknown length ended.
@@ -53,6 +55,18 @@ impl State {
     pub(super) fn id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id
+    }
+
+    /// A signature that ends earlier is no replacement, but may be the good one of two.
+    pub(super) fn renew(&mut self, want: &Arc<Wanted>) {
+        if want.path_and_query == self.want.path_and_query {
+            return;
+        }
+        if expiry(&want.path_and_query) < expiry(&self.want.path_and_query) {
+            self.other = Some(want.clone());
+        } else {
+            self.other = Some(std::mem::replace(&mut self.want, want.clone()));
+        }
     }
 
     pub(super) fn start_run(&mut self, start: u64, end: Option<u64>) -> u64 {
@@ -177,6 +191,12 @@ impl State {
         // The first continuation may be chance; from the second on it is a habit.
         if streak < 2 { 0 } else { ((end - start) << (streak - 1).min(4)).min(READ_AHEAD_MAX) }
     }
+}
+
+/// When the signature in a URL of Microsoft's content services ends, in seconds of Unix time (`P1`, by all that was observed of it).
+fn expiry(path_and_query: &str) -> Option<u64> {
+    let (_, query) = path_and_query.split_once('?')?;
+    query.split('&').find_map(|parameter| parameter.strip_prefix("P1="))?.parse().ok()
 }
 
 const READ_AHEAD_MAX: u64 = 16 << 20;
