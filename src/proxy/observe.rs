@@ -1,4 +1,4 @@
-//! What passes between computers and their update server, looked at on the side: by a thread of its own, from copies of references.
+//! What passes between computers and their update server, looked at on the side, by a thread of its own.
 //!
 //! Nothing that passes waits for it or is changed by it. The way to the thread has a bound in bytes and in notes; a reply that does not fit is
 //! given up, and counted. What is learnt goes to the catalog, and what computers say of themselves to the census.
@@ -57,7 +57,7 @@ enum Note {
         upstream: Arc<str>,
         client: IpAddr,
         coding: Coding,
-        bytes: Bytes,
+        bytes: Vec<u8>,
     },
     End {
         id: u64,
@@ -72,6 +72,8 @@ pub(super) struct Tap {
     upstream: Arc<str>,
     client: IpAddr,
     coding: Coding,
+    /// What passed and was not told yet. A copy: what passes lies in larger buffers, which are used again as soon as nobody refers to them.
+    seen: Vec<u8>,
     has_given_up: bool,
 }
 
@@ -102,7 +104,7 @@ impl Observer {
     /// Looks at a reply of `upstream` to `client` from its beginning.
     pub(super) fn tap(self: &Arc<Self>, upstream: Arc<str>, client: IpAddr, coding: Coding) -> Tap {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        Tap { observer: Arc::clone(self), id, upstream, client, coding, has_given_up: false }
+        Tap { observer: Arc::clone(self), id, upstream, client, coding, seen: Vec::new(), has_given_up: false }
     }
 
     /// Whether the note goes to the thread.
@@ -120,17 +122,27 @@ impl Observer {
 impl Tap {
     /// The next bytes that pass.
     pub(super) fn see(&mut self, bytes: &Bytes) {
-        if self.has_given_up || bytes.is_empty() {
+        if self.has_given_up {
             return;
         }
-        let (upstream, client) = (Arc::clone(&self.upstream), self.client);
-        let note = Note::Reply { id: self.id, upstream, client, coding: self.coding, bytes: bytes.clone() };
-        self.has_given_up = !self.observer.tell(bytes.len(), note);
+        self.seen.extend_from_slice(bytes);
+        if self.seen.len() >= SEEN_MIN {
+            self.tell();
+        }
+    }
+
+    fn tell(&mut self) {
+        let (upstream, client, bytes) = (Arc::clone(&self.upstream), self.client, std::mem::take(&mut self.seen));
+        let len = bytes.len();
+        self.has_given_up = !self.observer.tell(len, Note::Reply { id: self.id, upstream, client, coding: self.coding, bytes });
     }
 }
 
 impl Drop for Tap {
     fn drop(&mut self) {
+        if !self.seen.is_empty() {
+            self.tell();
+        }
         // If that does not fit, the reply is among those that are forgotten when others come.
         _ = self.observer.notes.try_send(Note::End { id: self.id });
     }
@@ -230,6 +242,9 @@ fn told(policy: &ArcSwap<Policy>, upstream: &str, location: &Location, client: I
 
 /// Bytes on their way to the thread: what a fast network brings while it is busy with something else.
 const WAITING_MAX: usize = 2 << 20;
+/// The thread is woken no oftener than for so many bytes of a reply.
+const SEEN_MIN: usize = 32 << 10;
+
 const NOTES_MAX: usize = 1024;
 
 /// Replies that are read at once. Each takes some 100 KiB.
@@ -321,14 +336,15 @@ mod tests {
         let observer = Arc::new(Observer { notes, waiting: Arc::default(), next: AtomicU64::new(0), metrics: metrics.clone() });
         let (mut large, mut small) =
             (observer.tap("wsus".into(), WSUS.1, Coding::Identity), observer.tap("wsus".into(), WSUS.1, Coding::Identity));
-        large.see(&Bytes::from(vec![b'x'; WAITING_MAX - 1]));
+        large.see(&Bytes::from(vec![b'x'; WAITING_MAX - SEEN_MIN]));
         for _ in 0..3 {
-            large.see(&Bytes::from_static(b"more"));
+            large.see(&Bytes::from(vec![b'x'; SEEN_MIN + 1]));
         }
         assert_eq!(metrics.unread.value("lagging"), 1, "once, however much follows");
-        small.see(&Bytes::from_static(b"x"));
+        small.see(&Bytes::from(vec![b'x'; SEEN_MIN]));
         assert_eq!(metrics.unread.value("lagging"), 1, "another one has its place");
         small.see(&Bytes::from_static(b"x"));
+        drop(small);
         assert_eq!((metrics.unread.value("lagging"), observer.waiting.load(Ordering::Relaxed)), (2, WAITING_MAX));
     }
 }

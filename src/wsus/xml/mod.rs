@@ -105,6 +105,8 @@ pub struct Tokenizer {
     state: State,
     /// What came of a tag, a reference or a declaration.
     held: Vec<u8>,
+    /// Text with its references resolved, on its way to the sink: a call for each reference would cost more than all else.
+    resolved: Vec<u8>,
     /// The names of the open elements, with their prefixes, one after the other.
     names: Vec<u8>,
     /// Where in `names` each begins.
@@ -149,6 +151,7 @@ impl Tokenizer {
             form,
             state: State::Text,
             held: Vec::new(),
+            resolved: Vec::new(),
             names: Vec::new(),
             starts: Vec::new(),
             bindings: Vec::new(),
@@ -199,6 +202,12 @@ impl Tokenizer {
             self.characters(&bytes[..len], sink)?;
             return Ok(len);
         }
+        if bytes[0] == b'&' && !self.starts.is_empty() {
+            let used = self.resolve(bytes, sink)?;
+            if used > 0 {
+                return Ok(used);
+            }
+        }
         let is_half_mark = !self.has_begun && !matches!(self.held.len(), 0 | 3);
         if is_half_mark || (bytes[0] == b'&' && self.starts.is_empty()) {
             return Err(Malformed::Outside.into());
@@ -227,6 +236,29 @@ impl Tokenizer {
             return sink(Event::Text(text));
         }
         if text.iter().all(u8::is_ascii_whitespace) { Ok(()) } else { Err(Malformed::Outside.into()) }
+    }
+
+    /// Tells of text whose references are whole and stand for something, as far as it goes.
+    fn resolve<E: From<Malformed>>(
+        &mut self,
+        bytes: &[u8],
+        sink: &mut impl FnMut(Event<'_>) -> Result<(), E>,
+    ) -> Result<usize, E> {
+        let (mut text, mut used) = (std::mem::take(&mut self.resolved), 0);
+        text.clear();
+        while let Some(reference) = bytes[used..].strip_prefix(b"&").filter(|_| text.len() < RESOLVED_MAX) {
+            let Some(len) = reference.iter().take(REFERENCE_MAX + 1).position(|byte| *byte == b';') else { break };
+            let Some(character) = tag::character(&reference[..len]) else { break };
+            text.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+            used += len + 2;
+            let rest = &bytes[used..bytes.len().min(used + RESOLVED_MAX)];
+            let plain = rest.iter().position(|byte| matches!(byte, b'<' | b'&')).unwrap_or(rest.len());
+            text.extend_from_slice(&rest[..plain]);
+            used += plain;
+        }
+        let told = if text.is_empty() { Ok(()) } else { sink(Event::Text(&text)) };
+        self.resolved = text;
+        told.map(|()| used)
     }
 
     fn reference<E: From<Malformed>>(&mut self, byte: u8, sink: &mut impl FnMut(Event<'_>) -> Result<(), E>) -> Result<usize, E> {
@@ -430,6 +462,9 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// The longest reference is `&#x10FFFF;`, unless somebody writes zeros before it.
 const REFERENCE_MAX: usize = 16;
+
+/// What is gathered of it before it is told, and as much again behind the last reference.
+const RESOLVED_MAX: usize = 4096;
 
 const DECLARATION_MAX: usize = 128;
 
