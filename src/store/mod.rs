@@ -55,6 +55,7 @@ pub use disk::{Disk, RealDisk};
 pub use fsck::{Report, fsck};
 pub use layout::Upgraded;
 pub use memory::SMALL_MAX;
+pub use reader::READ_AHEAD;
 pub use recover::open;
 pub use stamps::Stamp;
 pub use writer::Writer;

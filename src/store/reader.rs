@@ -22,7 +22,7 @@ enum Plan {
 }
 
 /// What a caller may say at most that it is going to read: so much the disk is told to bring at once.
-const AHEAD_MAX: usize = 1 << 20;
+pub const READ_AHEAD: usize = 1 << 20;
 
 /// A slice of less than a quarter of the buffer it is from is copied, so that it does not keep the rest alive.
 const COPY_BELOW: usize = 4;
@@ -39,7 +39,7 @@ impl Blob {
         let blob = Arc::clone(self);
         let read = store.pool.run(Kind::Read, {
             let store = Arc::clone(&store);
-            move || blob.read_blocking(&store, offset, max.clamp(1, AHEAD_MAX))
+            move || blob.read_blocking(&store, offset, max.clamp(1, READ_AHEAD))
         });
         read.await.unwrap_or(Err(Error::Degraded))
     }
@@ -110,7 +110,7 @@ impl Blob {
     ) -> Result<(), Error> {
         let mut at = range.start;
         while at < range.end {
-            let bytes = self.read_blocking(store, at, usize::try_from(range.end - at).unwrap_or(AHEAD_MAX).min(AHEAD_MAX))?;
+            let bytes = self.read_blocking(store, at, usize::try_from(range.end - at).unwrap_or(READ_AHEAD).min(READ_AHEAD))?;
             take(&bytes);
             at += bytes.len() as u64;
         }

@@ -224,6 +224,7 @@ impl Content {
             patience,
             failures: state.failures,
             rereads: 0,
+            cold_until: 0,
             lingers: true,
         }
     }

@@ -14,7 +14,7 @@ use crate::{
     cache::Error,
     metrics::Source,
     piece::{ByteRange, PIECE_LEN},
-    store::SMALL_MAX,
+    store::{READ_AHEAD, SMALL_MAX},
     sys::residency::is_resident,
     transmit::{Delivery, Part, SEGMENT_MAX, Segment},
 };
@@ -43,6 +43,8 @@ pub(in crate::cache) struct Reader {
     /// The content's failure count when this reader last got a byte.
     pub(super) failures: u64,
     pub(super) rereads: u32,
+    /// Up to here the disk was asked for bytes: those that are in the page cache now may be gone when they are sent.
+    pub(super) cold_until: u64,
     /// Whether the fill may go on when this reader leaves; not so for a reader that is itself what goes on.
     pub(super) lingers: bool,
 }
@@ -96,8 +98,13 @@ impl Reader {
         segment.map(Part::Segment).or_else(copied)
     }
 
+    /// The kernel is to send what is surely in memory: who sends a page that is still being read, or was let go again, waits for the disk, and
+    /// with it all connections of its thread. So what was cold a moment ago is copied, which can be asked not to wait.
     fn segment(&self, len: u64, above: usize) -> Option<Segment> {
         let (blob, offset) = (&self.content.blob, self.at);
+        if offset < self.cold_until {
+            return None;
+        }
         let len = in_memory(len.min(blob.checked_until(offset)? - offset)).min(SEGMENT_MAX);
         let file = blob.sendable().filter(|_| len > above)?;
         is_resident(file.file(), offset, len as u64).then_some(Segment { file, offset, len, of: self.end - self.start })
@@ -119,7 +126,10 @@ impl Reader {
             match content.step(self) {
                 Step::Bytes(bytes) => return Ok(Some((self.moved(bytes), Source::Upstream))),
                 Step::Read(len) => match content.blob.read(self.at, in_memory(len)).await {
-                    Ok(bytes) => return Ok(Some((self.moved(bytes), Source::Store))),
+                    Ok(bytes) => {
+                        self.cold_until = self.at + len.min(READ_AHEAD as u64);
+                        return Ok(Some((self.moved(bytes), Source::Store)));
+                    }
                     // The extent is gone from the map (evicted or rotten): the next step asks the origin for it.
                     Err(error) if self.rereads < REREADS_MAX => {
                         self.rereads += 1;
@@ -277,6 +287,7 @@ impl Drop for Reader {
                 patience: None,
                 failures,
                 rereads: 0,
+                cold_until: 0,
                 lingers: false,
             }
         });
