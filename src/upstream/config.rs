@@ -95,8 +95,8 @@ impl Default for Timeouts {
             connect: Duration::from_secs(10),
             // A WSUS server thinks about the first `SyncUpdates` of a computer for tens of seconds.
             first_byte: Duration::from_secs(60),
-            // Delivery Optimization gives up below 4,000 B/s over 20 s: a stall found later helps nobody.
-            stall: Duration::from_secs(20),
+            // Delivery Optimization gives up below 4,000 B/s over 20 s: another request must have brought something by then.
+            stall: Duration::from_secs(10),
             // Common servers close after 60 s or more; being first avoids sending into a closing connection.
             idle: Duration::from_secs(55),
             busy: Duration::from_secs(5),
