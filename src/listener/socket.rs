@@ -86,9 +86,14 @@ fn prepare(socket: &TcpListener) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     let socket = SockRef::from(socket);
     socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(UNSENT_MAX)?;
     socket.set_keepalive(true)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE))
 }
+
+/// Bytes that may wait in a socket beyond what its client is ready for. Without a limit each slow reader has the kernel keep more than a MiB of its answer,
+/// copied while others wait; and few long streams take turns in portions that no cache holds (100 MiB objects: 2.5 against 1.9 GB/s).
+const UNSENT_MAX: u32 = 256 << 10;
 
 /// Finds out about clients that vanished without a word, in tunnels above all.
 const KEEPALIVE: Duration = Duration::from_secs(60);
