@@ -8,7 +8,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread,
@@ -24,6 +24,7 @@ use crate::{
     classify::Policy,
     metrics,
     proxy::places::{Places, Told},
+    sys::threads,
     wsus::{Coding, Fact, Location, Reply, Request, Unreadable},
 };
 
@@ -58,6 +59,7 @@ enum Note {
         client: IpAddr,
         coding: Coding,
         bytes: Vec<u8>,
+        given_up: Arc<AtomicBool>,
     },
     End {
         id: u64,
@@ -74,7 +76,8 @@ pub(super) struct Tap {
     coding: Coding,
     /// What passed and was not told yet. A copy: what passes lies in larger buffers, which are used again as soon as nobody refers to them.
     seen: Vec<u8>,
-    has_given_up: bool,
+    /// Nothing more of it is told, and what waits need not be read.
+    given_up: Arc<AtomicBool>,
 }
 
 impl Observer {
@@ -104,7 +107,7 @@ impl Observer {
     /// Looks at a reply of `upstream` to `client` from its beginning.
     pub(super) fn tap(self: &Arc<Self>, upstream: Arc<str>, client: IpAddr, coding: Coding) -> Tap {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        Tap { observer: Arc::clone(self), id, upstream, client, coding, seen: Vec::new(), has_given_up: false }
+        Tap { observer: Arc::clone(self), id, upstream, client, coding, seen: Vec::new(), given_up: Arc::default() }
     }
 
     /// Whether the note goes to the thread.
@@ -122,7 +125,7 @@ impl Observer {
 impl Tap {
     /// The next bytes that pass.
     pub(super) fn see(&mut self, bytes: &Bytes) {
-        if self.has_given_up {
+        if self.given_up.load(Ordering::Relaxed) {
             return;
         }
         self.seen.extend_from_slice(bytes);
@@ -133,8 +136,11 @@ impl Tap {
 
     fn tell(&mut self) {
         let (upstream, client, bytes) = (Arc::clone(&self.upstream), self.client, std::mem::take(&mut self.seen));
-        let len = bytes.len();
-        self.has_given_up = !self.observer.tell(len, Note::Reply { id: self.id, upstream, client, coding: self.coding, bytes });
+        let (len, given_up) = (bytes.len(), Arc::clone(&self.given_up));
+        let note = Note::Reply { id: self.id, upstream, client, coding: self.coding, bytes, given_up };
+        if !self.observer.tell(len, note) {
+            self.given_up.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -159,6 +165,8 @@ struct Reader {
 
 impl Reader {
     fn run(mut self, heard: &Receiver<Note>) {
+        // What passes is in a hurry, and reading it is not. Where that is not granted, it only takes more from others.
+        let _ = threads::step_back(NICENESS);
         let mut kept = Instant::now();
         loop {
             match heard.recv_timeout(KEEP_INTERVAL) {
@@ -180,8 +188,12 @@ impl Reader {
                 self.request(client, at, coding, &content);
                 self.waiting.fetch_sub(content.len(), Ordering::Relaxed);
             }
-            Note::Reply { id, upstream, client, coding, bytes } => {
-                self.reply(id, (&upstream, client), coding, &bytes);
+            Note::Reply { id, upstream, client, coding, bytes, given_up } => {
+                // It was counted when it was given up.
+                match self.replies.get_mut(&id) {
+                    Some(reply) if given_up.load(Ordering::Relaxed) => *reply = None,
+                    _ => self.reply(id, (&upstream, client), coding, &bytes),
+                }
                 self.waiting.fetch_sub(bytes.len(), Ordering::Relaxed);
             }
             Note::End { id } => self.end(id),
@@ -242,6 +254,8 @@ fn told(policy: &ArcSwap<Policy>, upstream: &str, location: &Location, client: I
 
 /// Bytes on their way to the thread: what a fast network brings while it is busy with something else.
 const WAITING_MAX: usize = 2 << 20;
+/// A tenth of the time of a thread that serves, where both want all.
+const NICENESS: u8 = 10;
 /// The thread is woken no oftener than for so many bytes of a reply.
 const SEEN_MIN: usize = 32 << 10;
 

@@ -16,7 +16,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("transmit", "sys metrics"),
     ("catalog", "metrics digest wsus store"),
     ("cache", "sys metrics key digest piece semantics object store upstream catalog transmit"),
-    ("proxy", "metrics key digest piece semantics object wsus classify upstream catalog census cache transmit"),
+    ("proxy", "sys metrics key digest piece semantics object wsus classify upstream catalog census cache transmit"),
     ("jobs", "metrics key digest piece object store upstream catalog cache"),
     ("listener", "sys metrics key rate classify transmit proxy"),
     ("admin", "metrics key digest object census classify store upstream catalog cache jobs"),
