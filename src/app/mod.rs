@@ -157,7 +157,7 @@ impl App {
     pub async fn shutdown(mut self, cut: impl Future<Output = ()>) -> Drained {
         self.parts.becomes(DRAINING);
         let drained = self.running.shutdown(cut).await;
-        self.parts.cache.stop();
+        self.parts.cache.stop().await;
         self.parts.upstreams.close();
         let catalog = self.parts.catalog.clone();
         if let Err(error) = tokio::task::spawn_blocking(move || catalog.keep()).await {

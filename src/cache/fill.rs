@@ -1,7 +1,8 @@
 //! A run: one contiguous range of a content, brought by as many upstream requests as it takes.
 //!
 //! Its state is its place in [`Fill::drive`]: asking, pouring, pausing before the next attempt. It is a task of its own and
-//! belongs to the content; whoever started it may leave.
+//! belongs to the content; whoever started it may leave. Told to stop it asks for nothing more, but what arrived goes to the store: a client
+//! may have it, and thinks it kept.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -16,6 +17,7 @@ use super::{
     binding::Continuation,
     bounds::Place,
     content::{Content, Onward},
+    stop::StopSignal,
 };
 use crate::{
     metrics::Purpose,
@@ -39,13 +41,11 @@ pub(super) struct Started {
 pub(super) fn spawn(content: Arc<Content>, id: u64, at: u64, started: Option<Started>) {
     tokio::spawn(async move {
         let ended = Ended { content: content.clone(), id, result: Some(Err(Error::Stopped)) };
-        let stopping = content.hub.stopping();
-        let fill = Fill { content, id, start: at, at, writer: None, place: None };
-        let result = tokio::select! {
-            result = fill.drive(started) => result,
-            () = stopping => Err(Error::Stopped),
-        };
-        ended.with(result);
+        let stop = content.hub.stop.signal();
+        let fill = Fill { content, id, start: at, at, writer: None, place: None, stop: stop.clone() };
+        ended.with(fill.drive(started).await);
+        // Held until now: the cache waits for whoever listens.
+        drop(stop);
     });
 }
 
@@ -87,6 +87,7 @@ struct Fill {
     /// `None` before the first byte, and once the store refused one.
     writer: Option<Writer>,
     place: Option<Arc<Place>>,
+    stop: StopSignal,
 }
 
 /// A body to pour, and where it fits.
@@ -116,19 +117,20 @@ impl Fill {
             unstored = true;
         }
         if unstored {
-            self.content.drained(self.id).await;
+            self.stop.unless(self.content.drained(self.id)).await?;
         }
         result
     }
 
-    /// Asks until the run is complete, resuming at the missing byte. Attempts that bring something do not count. A run that brought
+    /// Asks until the run is complete or weir stops, resuming at the missing byte. Attempts that bring something do not count. A run that brought
     /// nothing and that no client was promised ends with its first error: they hear of it.
     async fn attempts(&mut self, next: &mut Option<Answer>) -> Result<(), Error> {
+        let stop = self.stop.clone();
         let (mut attempt, mut reached) = (0, self.at);
         loop {
             let outcome = match next.take() {
                 Some(answer) => self.pour(answer).await,
-                None => match self.ask().await {
+                None => match stop.unless(self.ask()).await? {
                     Ok(answer) => self.pour(answer).await,
                     Err(error) => Err(error),
                 },
@@ -137,9 +139,13 @@ impl Fill {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
-            if matches!(error, Error::Changed) {
-                self.content.outdated();
-                return Err(error);
+            match error {
+                Error::Changed => {
+                    self.content.outdated();
+                    return Err(error);
+                }
+                Error::Stopped => return Err(error),
+                _ => {}
             }
             if self.at > reached {
                 (attempt, reached) = (0, self.at);
@@ -159,7 +165,7 @@ impl Fill {
                 return Err(error);
             }
             tracing::debug!(content = %self.content.name(), at = self.at, attempt, %error, "resuming a fill");
-            tokio::time::sleep(pause(attempt)).await;
+            stop.unless(tokio::time::sleep(pause(attempt))).await?;
             if self.content.arrived(self.id, Bytes::new()) == Onward::Stop {
                 return Ok(());
             }
@@ -191,7 +197,7 @@ impl Fill {
         loop {
             let mut bytes = match begun.pop_front() {
                 Some(bytes) => bytes,
-                None => match self.frame(&mut body).await {
+                None => match self.stop.unless(self.frame(&mut body)).await? {
                     Some(frame) => frame?.into_data().unwrap_or_default(),
                     None => break,
                 },
@@ -244,7 +250,8 @@ impl Fill {
             }
         }
         if onward == Onward::Continue && self.writer.is_none() {
-            return self.content.room(self.id).await;
+            // Stopped is stopped, for want of room or otherwise.
+            return self.stop.unless(self.content.room(self.id)).await.unwrap_or(Onward::Stop);
         }
         onward
     }

@@ -24,6 +24,7 @@ mod send;
 mod stage;
 mod standing;
 pub mod status;
+mod stop;
 mod twin;
 mod update;
 mod verify;
@@ -37,11 +38,10 @@ use std::{
 
 use arc_swap::ArcSwap;
 use http::{HeaderMap, Method, Response, Uri, Version};
-use tokio::sync::watch;
 
 use self::{
     asking::Asking, bounds::Bounds, content::Content, flight::Flights, gain::Gains, known::KnownCache, mismatches::Mismatches,
-    verify::Verifications,
+    stop::Stop, verify::Verifications,
 };
 pub use self::{
     body::Body,
@@ -218,7 +218,7 @@ pub(crate) struct Hub {
     staging: AtomicU32,
     /// Contents that are open and not complete, so that all who want one meet.
     contents: Mutex<HashMap<BlobId, Weak<Content>>>,
-    stop: watch::Sender<bool>,
+    pub(self) stop: Stop,
 }
 
 impl Cache {
@@ -241,7 +241,7 @@ impl Cache {
             verifications: Verifications::default(),
             staging: AtomicU32::default(),
             contents: Mutex::default(),
-            stop: watch::Sender::new(false),
+            stop: Stop::new(),
         }))
     }
 
@@ -302,24 +302,17 @@ impl Cache {
         contents.iter().filter_map(|content| content.filling()).collect()
     }
 
-    /// Ends all fills; what they brought is kept.
-    pub fn stop(&self) {
-        self.0.stop.send_replace(true);
+    /// Ends all fills, and waits until each has given what it brought to the store, which keeps it if it is closed only then.
+    pub async fn stop(&self) {
+        if !self.0.stop.stop().await {
+            tracing::warn!("some fills do not end; what they brought last may be fetched again");
+        }
     }
 }
 
 impl Hub {
     pub(self) fn config(&self) -> Arc<Config> {
         self.config.load_full()
-    }
-
-    /// Resolves when weir stops.
-    pub(self) fn stopping(&self) -> impl Future<Output = ()> + Send + use<> {
-        let mut stop = self.stop.subscribe();
-        async move {
-            // An error means that the hub is gone, which is stopping, too.
-            _ = stop.wait_for(|stop| *stop).await;
-        }
     }
 
     /// The content of `blob` if it is open and arriving.

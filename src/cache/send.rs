@@ -77,7 +77,7 @@ pub(super) fn launch(hub: &Arc<Hub>, errand: Errand) -> oneshot::Receiver<Result
     let (told, outcome) = oneshot::channel();
     let hub = hub.clone();
     tokio::spawn(async move {
-        let stopping = hub.stopping();
+        let stopping = hub.stop.signal().wait();
         tokio::select! {
             // The client may be gone; then a relayed response has nobody to go to and is dropped.
             outcome = ask_and_land(&hub, errand) => drop(told.send(outcome)),

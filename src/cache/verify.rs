@@ -110,7 +110,7 @@ pub(super) fn completed(hub: &Arc<Hub>, blob: &Arc<Blob>, object: &Arc<Object>) 
         tokio::spawn(async move {
             tokio::select! {
                 () = learnt::learnt(&hub, &key) => {}
-                () = hub.stopping() => {}
+                () = hub.stop.signal().wait() => {}
             }
         });
     }
@@ -139,7 +139,7 @@ fn join(hub: &Arc<Hub>, blob: &Arc<Blob>, object: &Arc<Object>) -> Option<watch:
     let turn = Turn { hub: hub.clone(), blob: blob.clone(), told };
     let object = object.clone();
     tokio::spawn(async move {
-        let stopping = turn.hub.stopping();
+        let stopping = turn.hub.stop.signal().wait();
         tokio::select! {
             verdict = verify(&turn.hub, &turn.blob, &object) => drop(turn.told.send_replace(Some(verdict))),
             () = stopping => {}

@@ -103,7 +103,7 @@ impl io::Write for Said {
 }
 
 /// A weir in this process whose store is on `disk`.
-async fn weir_on(disk: &SimDisk, origin: &Origin, scratch: &Scratch) -> App {
+pub(crate) async fn weir_on(disk: &SimDisk, origin: &Origin, scratch: &Scratch) -> App {
     let flags = Flags {
         listen: vec!["127.0.0.1:0".to_owned()],
         admin: Some("127.0.0.1:0".to_owned()),

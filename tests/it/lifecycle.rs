@@ -10,8 +10,12 @@ use std::{
 
 use rustix::process::Signal;
 use tokio::task::JoinSet;
+use weir::store::disk::sim::SimDisk;
 
-use crate::support::{Client, Content, End, Framing, Gate, KIB, MIB, Origin, Proxy, Resource, eventually, proxy};
+use crate::{
+    full_disk::weir_on,
+    support::{Answer, Client, Content, End, Framing, Gate, KIB, MIB, Origin, Proxy, Resource, Scratch, Step, eventually, proxy},
+};
 
 async fn scene(content: &Content) -> (Origin, Proxy) {
     let origin = Origin::start().await;
@@ -35,6 +39,53 @@ async fn what_was_stored_is_served_after_a_restart_without_asking() {
         assert_eq!(after.field(name), before.field(name), "{name}");
     }
     assert_eq!(origin.sent("/a"), content.len());
+}
+
+/// The client has the last bytes while the disk is still at the first: those in between wait in memory, and the very last for room there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_client_has_is_stored_before_weir_ends_however_slow_the_disk() {
+    let (origin, scratch, disk) = (Origin::start().await, Scratch::new(), SimDisk::new(11));
+    let (first, second) = (Gate::closed(), Gate::closed());
+    let content = Content::new("a", MIB + 512 * KIB + 100);
+    let (parts, gates) = (content.clone(), (first.clone(), second.clone()));
+    origin.answer("/a", move |_| {
+        let body = |start, end| Step::Body(parts.clone(), start, end);
+        let answer =
+            Answer::new("200 OK").with("Content-Length", parts.len()).with("Cache-Control", "max-age=3600").with("ETag", "\"a\"");
+        answer.only([
+            body(0, 512 * KIB),
+            Step::Hold(gates.0.clone()),
+            body(512 * KIB, parts.len() - 100),
+            Step::Hold(gates.1.clone()),
+            body(parts.len() - 100, parts.len()),
+        ])
+    });
+    let weir = weir_on(&disk, &origin, &scratch).await;
+    disk.hold_writes(Some("blobs"));
+    let mut client = Client::connect(weir.addresses()[0]).await;
+    client.ask("GET", "/a", &[("Host", "cdn.test")]).await;
+    let head = client.head().await.unwrap();
+    let disk_is_at_it = async {
+        eventually("the disk is at it", || async { (disk.held_writes() > 0).then_some(()) }).await;
+        first.open();
+        second.reached_by(1).await;
+        second.open();
+    };
+    let (got, ()) = tokio::join!(client.check(head, &content), disk_is_at_it);
+    assert!(got.is_all_of(&content), "{got:?}");
+    drop(client);
+
+    let let_go = async {
+        // Time for a shutdown that waits for nothing to get far; one that waits does so in any case.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        disk.hold_writes(None);
+    };
+    tokio::join!(weir.shutdown(std::future::ready(())), let_go);
+    let weir = weir_on(&disk, &origin, &scratch).await;
+    let got = Client::connect(weir.addresses()[0]).await.download("/a", &[("Host", "cdn.test")], &content).await;
+    assert!(got.is_hit() && got.is_all_of(&content), "{got:?}");
+    assert_eq!(origin.requests("/a"), 1);
+    weir.shutdown(std::future::ready(())).await;
 }
 
 #[tokio::test]

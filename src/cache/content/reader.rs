@@ -215,7 +215,7 @@ impl Reader {
 
     /// Keeps the fill of the rest going until it is there, or weir stops.
     async fn linger(mut self) {
-        let stopping = self.content.hub.stopping();
+        let stopping = self.content.hub.stop.signal().wait();
         tokio::select! {
             // Nobody hears of the error: nobody reads.
             _ = self.await_rest(u64::MAX) => {}

@@ -8,7 +8,7 @@ use std::{
     io::{self, IoSlice},
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
@@ -46,6 +46,16 @@ pub struct Faults {
 struct World {
     generation: AtomicU64,
     state: Mutex<State>,
+    held: Mutex<Held>,
+    let_go: Condvar,
+}
+
+/// Writes that wait.
+#[derive(Debug, Default)]
+struct Held {
+    /// Those to files whose path contains this.
+    only: Option<String>,
+    count: usize,
 }
 
 #[derive(Debug)]
@@ -119,7 +129,8 @@ impl SimDisk {
             syncs: 0,
             calls_left: u64::MAX,
         };
-        let world = World { generation: AtomicU64::new(0), state: Mutex::new(state) };
+        let world =
+            World { generation: AtomicU64::new(0), state: Mutex::new(state), held: Mutex::default(), let_go: Condvar::new() };
         Self { world: Arc::new(world), generation: 0 }
     }
 
@@ -161,6 +172,30 @@ impl SimDisk {
     /// From the `calls`th call on every call fails, as if the power went in the middle of it all; [`SimDisk::crash`] ends that.
     pub fn die_after(&self, calls: u64) {
         self.state().calls_left = calls;
+    }
+
+    /// Writes to files whose path contains `only` wait from now on, as on a disk that is too slow; with `None` all go on.
+    pub fn hold_writes(&self, only: Option<&str>) {
+        self.held().only = only.map(str::to_owned);
+        self.world.let_go.notify_all();
+    }
+
+    /// How many writes wait.
+    pub fn held_writes(&self) -> usize {
+        self.held().count
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.world.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait_while_held(&self, path: &Path) {
+        let mut held = self.held();
+        held.count += 1;
+        while held.only.as_ref().is_some_and(|only| path.to_string_lossy().contains(only)) {
+            held = self.world.let_go.wait(held).unwrap_or_else(PoisonError::into_inner);
+        }
+        held.count -= 1;
     }
 
     /// How many bytes may be allocated in all; sparse files take only what was written.
@@ -325,6 +360,7 @@ impl DiskFile for SimFile {
     }
 
     fn write_at(&self, offset: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {
+        self.disk.wait_while_held(&self.path);
         let mut bytes = parts.iter().map(|part| &**part).collect::<Vec<&[u8]>>().concat();
         let (fails, free) = {
             let mut state = self.disk.alive()?;
