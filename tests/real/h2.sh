@@ -38,7 +38,7 @@ ports() {
 [[ -x $weir ]] || { echo "$weir is missing: cargo build --release"; exit 1; }
 "$weir" serve --config "$work/weir.toml" --admin 127.0.0.1:0 --data "$work/data" >"$work/access.json" 2>"$work/weir.log" &
 started+=($!)
-wait_for 10 ports
+wait_for 60 ports
 ports
 plain=${at[0]} tls=${at[1]} wsus=${at[2]} wsus_tls=${at[3]} forward=${at[4]}
 cd "$work"

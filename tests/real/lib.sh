@@ -93,8 +93,22 @@ install_packages() {
     [[ -z $made ]] || rm -f "$policy"
 }
 
-# A loopback port nobody listens on now.
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+# free_ports COUNT: so many different loopback ports nobody listens on now, of those that the system gives to nobody by itself.
+free_ports() {
+    python3 - "$1" <<'PYTHON'
+import random, socket, sys
+
+given = int(open("/proc/sys/net/ipv4/ip_local_port_range").read().split()[0])
+ports = iter(random.sample(range(min(given, 32768) // 2, given) if given > 2048 else range(61000, 65536), 1000))
+sockets = []
+while len(sockets) < int(sys.argv[1]):
+    try:
+        sockets.append(socket.create_server(("127.0.0.1", next(ports))))
+    except OSError:
+        pass  # taken
+print(*(held.getsockname()[1] for held in sockets))
+PYTHON
+}
 
 # wait_for SECONDS COMMAND…: until it succeeds; looks every $interval seconds.
 interval=0.05
@@ -161,7 +175,7 @@ part() { dd if="$1" iflag=skip_bytes,count_bytes skip="$2" count="$3" bs=1M stat
 # Writes one line per response to $work/access.log.
 start_origin() {
     need nginx nginx-light
-    origin_port=$(free_port) held_port=$(free_port) slow_start_port=$(free_port)
+    read -r origin_port held_port slow_start_port < <(free_ports 3)
     mkdir -p "$work/www" "$work/nginx"
     cat >"$work/nginx/nginx.conf" <<CONF
 daemon off;
@@ -204,7 +218,7 @@ CONF
     : >"$work/access.log"
     nginx -p "$work/nginx" -c "$work/nginx/nginx.conf" &
     started+=($!)
-    wait_for 5 curl -s -o /dev/null "http://127.0.0.1:$origin_port/"
+    wait_for 60 curl -s -o /dev/null "http://127.0.0.1:$origin_port/"
 }
 
 # Content bytes the origin sent so far for requests whose path contains $1.
@@ -228,7 +242,7 @@ start_weir() {
     "$weir" serve --listen 127.0.0.1:0 --admin 127.0.0.1:0 --data "$work/data" "$@" >"$work/access.json" 2>"$work/weir.log" &
     weir_pid=$!
     started+=("$weir_pid")
-    wait_for 10 addresses
+    wait_for 60 addresses
     addresses
 }
 

@@ -7,6 +7,7 @@ recorder behind other servers; compares what arrived there. The strict recorder 
 import argparse
 import asyncio
 import collections
+import os
 import random
 import re
 import sys
@@ -165,21 +166,22 @@ async def exchange(weir, message, quiet):
 
 async def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--weir", required=True, help="host:port of its doors")
-    parser.add_argument("--recorders", required=True, help="NAME=PORT,… the first is asked directly, the others through a server")
+    parser.add_argument("--recorders", required=True, help="NAME,… the first is asked directly, the others through a server")
     parser.add_argument("--table", required=True)
     parser.add_argument("--mutations", type=int, required=True)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--ready", required=True, help="a file to make when the recorders listen; then a line on stdin is waited for")
+    parser.add_argument("--ready", required=True, help="a file to make when the recorders listen, with a line NAME=PORT for each; then a line on stdin is waited for: host:port of weir")
     asked = parser.parse_args()
-    host, _, port = asked.weir.rpartition(":")
-    recorders, servers = {}, []
-    for recorder in asked.recorders.split(","):
-        name, _, at = recorder.partition("=")
+    recorders, servers, ports = {}, [], ""
+    for name in asked.recorders.split(","):
         recorders[name] = Recorder()
-        servers.append(await asyncio.start_server(recorders[name].serve, "127.0.0.1", int(at), limit=1 << 20))
-    open(asked.ready, "w").close()
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+        server = await asyncio.start_server(recorders[name].serve, "127.0.0.1", 0, limit=1 << 20)
+        servers.append(server)
+        ports += f"{name}={server.sockets[0].getsockname()[1]}\n"
+    with open(asked.ready + ".new", "w") as ready:
+        ready.write(ports)
+    os.rename(ready.name, asked.ready)
+    host, _, port = (await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)).strip().rpartition(":")
     for recorder in recorders.values():
         recorder.requests.clear()
 

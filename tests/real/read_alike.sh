@@ -5,9 +5,18 @@
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 need nginx nginx-light apache2 apache2 haproxy haproxy
 
+mkfifo "$work/go"
+python3 "$here/read_alike.py" --table "$root/tests/it/bad_clients/requests.txt" --mutations "${MUTATIONS:-800}" --seed "${SEED:-1}" \
+    --recorders direct,nginx,apache,haproxy --ready "$work/ready" <"$work/go" >"$work/report" 2>&1 &
+compared=$!
+started+=("$compared")
+exec 3>"$work/go"
+wait_for 60 test -e "$work/ready" || { cat "$work/report"; exit 1; }
+
 declare -A port recorder
-for name in direct nginx apache haproxy; do port[$name]=$(free_port) recorder[$name]=$(free_port); done
+while IFS='=' read -r name at; do recorder[$name]=$at; done <"$work/ready"
 port[direct]=${recorder[direct]}
+read -r port[nginx] port[apache] port[haproxy] < <(free_ports 3)
 
 mkdir -p "$work/nginx" "$work/apache"
 cat >"$work/nginx/nginx.conf" <<CONF
@@ -85,19 +94,10 @@ CONF
 done
 start_weir --config "$work/weir.toml"
 
-mkfifo "$work/go"
-python3 "$here/read_alike.py" --weir "$weir_at" --table "$root/tests/it/bad_clients/requests.txt" --mutations "${MUTATIONS:-800}" \
-    --seed "${SEED:-1}" --ready "$work/ready" \
-    --recorders "direct=${recorder[direct]},nginx=${recorder[nginx]},apache=${recorder[apache]},haproxy=${recorder[haproxy]}" \
-    <"$work/go" >"$work/report" 2>&1 &
-compared=$!
-started+=("$compared")
-exec 3>"$work/go"
-wait_for 10 test -e "$work/ready"
 for name in nginx apache haproxy; do
-    wait_for 10 curl -s -o "$work/answer" --fail "http://127.0.0.1:${port[$name]}/ready"
+    wait_for 60 curl -s -o "$work/answer" --fail "http://127.0.0.1:${port[$name]}/ready"
 done
-echo >&3
+echo "$weir_at" >&3
 code=0
 wait "$compared" || code=$?
 sed 's/^/  /' "$work/report"

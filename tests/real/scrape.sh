@@ -19,7 +19,7 @@ echo "$token" >"$work/token"
 
 # administration LINES: a weir with these lines in [admin]; sets $port of the interface on both addresses.
 administration() {
-    port=$(free_port)
+    port=$(free_ports 1)
     cat >"$work/weir.toml" <<CONF
 [admin]
 listen = ["127.0.0.1:$port", "$elsewhere:$port"]
@@ -28,7 +28,7 @@ CONF
     "$weir" serve --config "$work/weir.toml" --listen 127.0.0.1:0 --data "$work/data" >/dev/null 2>"$work/weir.log" &
     weir_pid=$!
     started+=("$weir_pid")
-    wait_for 10 curl -sf "http://127.0.0.1:$port/readyz"
+    wait_for 60 curl -sf "http://127.0.0.1:$port/readyz"
 }
 
 # gets CLAIM STATUS ADDRESS PATH CURL-OPTION…
