@@ -7,12 +7,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, timeout_at},
-};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Error;
+use crate::sys::awake;
 
 /// The bounds of all fills. Those of one upstream are its connections.
 pub(super) struct Bounds {
@@ -46,28 +44,26 @@ impl Bounds {
     /// # Errors
     /// [`Error::Busy`] when none came free in time. A client at its own bound does not take part in the wait for the others'.
     pub(super) async fn enter(self: &Arc<Self>, client: Option<IpAddr>) -> Result<Place, Error> {
-        let deadline = Instant::now() + self.wait_max;
-        let client = match client {
-            Some(client) => Some(self.enter_client(client, deadline).await?),
-            None => None,
+        let mut bound = "client";
+        let entering = async {
+            let client = match client {
+                Some(client) => Some(self.enter_client(client).await?),
+                None => None,
+            };
+            bound = "fills";
+            Some(Place { _all: self.all.clone().acquire_owned().await.ok()?, _client: client })
         };
-        match timeout_at(deadline, self.all.clone().acquire_owned()).await {
-            Ok(Ok(all)) => Ok(Place { _all: all, _client: client }),
-            Ok(Err(_)) | Err(_) => Err(Error::Busy { bound: "fills" }),
-        }
+        awake::timeout(self.wait_max, entering).await.flatten().ok_or(Error::Busy { bound })
     }
 
-    async fn enter_client(self: &Arc<Self>, client: IpAddr, deadline: Instant) -> Result<ClientPlace, Error> {
+    async fn enter_client(self: &Arc<Self>, client: IpAddr) -> Option<ClientPlace> {
         let places = {
             let mut table = self.by_client.lock().expect("no panic while the clients' fills are held");
             table.entry(client).or_insert_with(|| Arc::new(Semaphore::new(self.per_client_max))).clone()
         };
         let mut place = ClientPlace { bounds: self.clone(), client, permit: None };
-        match timeout_at(deadline, places.acquire_owned()).await {
-            Ok(Ok(permit)) => place.permit = Some(permit),
-            Ok(Err(_)) | Err(_) => return Err(Error::Busy { bound: "client" }),
-        }
-        Ok(place)
+        place.permit = Some(places.acquire_owned().await.ok()?);
+        Some(place)
     }
 }
 

@@ -19,7 +19,10 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::upstream::{config::Connections, connection::Connection, dial::Endpoint};
+use crate::{
+    sys::awake,
+    upstream::{config::Connections, connection::Connection, dial::Endpoint},
+};
 
 /// Content and pass have connections of their own: they must not starve one another, nor share a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,7 +170,7 @@ impl Pool {
 
     /// A place among the connections in use; `None` when none came free within `wait`.
     pub(super) async fn place(&self, wait: Duration) -> Option<OwnedSemaphorePermit> {
-        timeout(wait, self.places.clone().acquire_owned()).await.ok()?.ok()
+        awake::timeout(wait, self.places.clone().acquire_owned()).await?.ok()
     }
 
     /// An idle connection that fits `need`, the youngest first; whatever turns out to be dead on the way is dropped.

@@ -144,6 +144,8 @@ pub(crate) fn fill(wanted: &Wanted) -> Outcome {
             let expected = path.repeat(len.div_ceil(path.len()));
             let asked = Instant::now();
             let answer = connection.get_small(&path, expected.as_bytes());
+            let answer =
+                answer.map_err(|error| io::Error::new(error.kind(), format!("{path}: after {:?}: {error}", asked.elapsed())));
             let answer = answer.map(|right| Answer { first_byte: asked.elapsed(), bytes: len as u64, right });
             if !tally.add(answer) {
                 failed.store(true, Ordering::Relaxed);

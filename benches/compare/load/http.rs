@@ -10,6 +10,8 @@ use crate::content::Content;
 
 /// What is taken from the kernel at a time.
 const BUFFER: usize = 256 << 10;
+/// What is shown of a content that is wrong.
+const SHOWN: usize = 200;
 /// A server that is silent for so long has failed the case.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -71,7 +73,7 @@ impl Connection {
         }
     }
 
-    /// Gets `path` and compares the whole of it, which must fit the buffer, with `expected`.
+    /// Gets `path` and compares the whole of it, which must fit the buffer, with `expected`; says on standard error what came instead.
     pub(crate) fn get_small(&mut self, path: &str, expected: &[u8]) -> io::Result<bool> {
         self.ask(path, None)?;
         let mut head = self.head()?;
@@ -80,7 +82,12 @@ impl Connection {
             let room = self.buffer.get_mut(head.filled..end).ok_or_else(|| invalid("larger than the buffer"))?;
             head.filled += some(self.stream.read(room)?)?;
         }
-        Ok(head.status == 200 && &self.buffer[head.body..end] == expected)
+        let right = head.status == 200 && &self.buffer[head.body..end] == expected;
+        if !right {
+            let text = String::from_utf8_lossy(&self.buffer[..end.min(head.body + SHOWN)]);
+            eprintln!("load: {path}: {} bytes where {} were expected:\n{text}", head.length, expected.len());
+        }
+        Ok(right)
     }
 
     /// Sends a request and reads nothing; the stream is what is left.

@@ -151,6 +151,23 @@ async fn at_the_limit_a_request_waits_and_then_gives_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_standstill_of_the_machine_makes_nobody_give_up() {
+    let mut world = World::new();
+    world.config.connections = Connections { content: 1, pass: 1 };
+    world.server("dl.test", AT, |_| Reply::Send(ok(&"x".repeat(1 << 20))));
+    let upstreams = world.start();
+    let held = upstreams.fetch(get("http://dl.test", "/")).await.unwrap();
+    let standstill = async {
+        tokio::time::advance(Duration::from_secs(20)).await;
+        // Those who wait are awake before the one that has the connection.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        drop(held);
+    };
+    let (waited, ()) = tokio::join!(got(&upstreams), standstill);
+    assert_eq!(waited.unwrap().len(), 1 << 20);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_post_uses_a_kept_connection_only_where_the_server_is_known_to_keep_them() {
     let world = World::new();
     let log = world.server("dl.test", AT, |_| Reply::Send(ok("x")));
