@@ -1,7 +1,9 @@
-//! Messages of update services: how they arrive in pieces, then their bytes, read as XML, as a fragment, as a reply and as a request.
+//! Messages of update services: how they arrive in pieces, then their bytes, read as XML, as a fragment, as a reply and as a request, and judged as
+//! calls.
 
+use http::{HeaderName, HeaderValue};
 use weir::wsus::{
-    Coding, Fact, Reply, Request, Said, Unreadable,
+    Call, Coding, Fact, Opened, Reply, Request, Said, Unreadable,
     xml::{Event, Form, Malformed, Tokenizer},
 };
 
@@ -16,7 +18,30 @@ pub fn soap(data: &[u8]) {
     let coding = if pieces & 1 == 0 { Coding::Identity } else { Coding::Xpress };
     assert_eq!(facts(coding, bytes, lens()), facts(coding, bytes, std::iter::repeat(usize::MAX)));
     assert_eq!(said(coding, bytes, lens()), said(coding, bytes, std::iter::repeat(usize::MAX)));
+    judged(coding, bytes);
 }
+
+/// What a call is passed on as is acceptable as it stands, and has an end.
+fn judged(coding: Coding, bytes: &[u8]) {
+    for (path, action) in CALLS {
+        let call = |coded: bool| {
+            let fields = [("soapaction", *action), ("content-type", "text/xml"), ("content-encoding", "xpress")];
+            let fields = fields.into_iter().take(2 + usize::from(coded));
+            let fields = fields.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+            Call::announced(path, None, &fields.collect(), Opened::default()).expect("an agent sends such a head")
+        };
+        if let Ok(plain) = call(coding == Coding::Xpress).check(bytes) {
+            assert_eq!(call(false).check(&plain).as_deref(), Ok(&*plain));
+            assert!(told(Form::Document, &plain, std::iter::repeat(usize::MAX)).is_ok());
+        }
+    }
+}
+
+/// Paths in lower case, and actions.
+const CALLS: &[(&str, &str)] = &[
+    ("/clientwebservice/client.asmx", "http://www.microsoft.com/SoftwareDistribution/Server/ClientWebService/GetCookie"),
+    ("/reportingwebservice/reportingwebservice.asmx", "http://www.microsoft.com/SoftwareDistribution/ReportEventBatch"),
+];
 
 fn split(mut bytes: &[u8], lens: impl Iterator<Item = usize>) -> impl Iterator<Item = &[u8]> {
     lens.map_while(move |len| {

@@ -49,7 +49,6 @@ enum Note {
     Request {
         client: IpAddr,
         at: SystemTime,
-        coding: Coding,
         content: Bytes,
     },
     /// The next bytes of a reply that `upstream` gives to `client`.
@@ -99,9 +98,9 @@ impl Observer {
         &self.metrics
     }
 
-    /// A call that is passed on.
-    pub(super) fn called(&self, client: IpAddr, at: SystemTime, coding: Coding, content: &Bytes) {
-        self.tell(content.len(), Note::Request { client, at, coding, content: content.clone() });
+    /// A call that is passed on, with its plain content.
+    pub(super) fn called(&self, client: IpAddr, at: SystemTime, content: &Bytes) {
+        self.tell(content.len(), Note::Request { client, at, content: content.clone() });
     }
 
     /// Looks at a reply of `upstream` to `client` from its beginning.
@@ -184,8 +183,8 @@ impl Reader {
 
     fn note(&mut self, note: Note) {
         match note {
-            Note::Request { client, at, coding, content } => {
-                self.request(client, at, coding, &content);
+            Note::Request { client, at, content } => {
+                self.request(client, at, &content);
                 self.waiting.fetch_sub(content.len(), Ordering::Relaxed);
             }
             Note::Reply { id, upstream, client, coding, bytes, given_up } => {
@@ -200,8 +199,8 @@ impl Reader {
         }
     }
 
-    fn request(&mut self, client: IpAddr, at: SystemTime, coding: Coding, content: &[u8]) {
-        let (mut request, census) = (Request::new(coding), &self.learners.census);
+    fn request(&mut self, client: IpAddr, at: SystemTime, content: &[u8]) {
+        let (mut request, census) = (Request::new(Coding::Identity), &self.learners.census);
         let read = request.push(content, |said| census.note(client, &said, at)).and_then(|()| request.finish());
         self.count(read);
     }

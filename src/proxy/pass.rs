@@ -72,8 +72,7 @@ impl Proxy {
 
     /// Metadata is looked at while it passes, if it is in a coding that is known.
     fn tap(&self, upstream: Arc<str>, client: IpAddr, response: &Response<upstream::Body>) -> Option<Tap> {
-        let coding = response.headers().get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes);
-        let coding = Coding::of(coding).filter(|_| response.status() == StatusCode::OK)?;
+        let coding = Coding::of(response.headers()).filter(|_| response.status() == StatusCode::OK)?;
         Some(self.observer.tap(upstream, client, coding))
     }
 
@@ -88,7 +87,7 @@ impl Proxy {
         let (config, client) = (self.config.load_full(), connection.peer.ip());
         let (request, content, held) = self.calls.judge(client, request, call, &config).await?;
         if call.tells_of_clients() {
-            self.observer.called(client, SystemTime::now(), call.coding, &content);
+            self.observer.called(client, SystemTime::now(), &content);
         }
         Ok((request, Some(held)))
     }

@@ -53,7 +53,7 @@ impl Proxy {
         tap: Option<Tap>,
         status: CacheStatus,
     ) -> Answered {
-        let coding = Coding::of(response.headers().get(CONTENT_ENCODING).map(HeaderValue::as_bytes));
+        let coding = Coding::of(response.headers());
         let is_changeable = response.status() == StatusCode::OK && !forbids(response.headers());
         let Some(coding) = coding.filter(|_| is_changeable) else {
             return Answered { tap, ..respond::relayed(response, status) };

@@ -17,6 +17,8 @@ pub mod xpress;
 #[cfg(test)]
 mod tests;
 
+use http::{HeaderMap, HeaderValue, header::CONTENT_ENCODING};
+
 pub use self::{
     call::{Call, Refused},
     fragment::{Classification, File, Identity, Update},
@@ -36,14 +38,16 @@ pub enum Coding {
 }
 
 impl Coding {
-    /// Of the value of `Content-Encoding`. `None`: one that is not read here.
-    pub fn of(value: Option<&[u8]>) -> Option<Self> {
-        match value {
-            None => Some(Self::Identity),
-            Some(value) if value.eq_ignore_ascii_case(b"identity") => Some(Self::Identity),
-            Some(value) if value.eq_ignore_ascii_case(b"xpress") => Some(Self::Xpress),
-            Some(_) => None,
-        }
+    /// Of a message with these fields. `None`: one that is not read here, or several.
+    pub fn of(fields: &HeaderMap) -> Option<Self> {
+        let mut codings = fields.get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
+        let coding = match codings.next() {
+            None => Self::Identity,
+            Some(value) if value.eq_ignore_ascii_case(b"identity") => Self::Identity,
+            Some(value) if value.eq_ignore_ascii_case(b"xpress") => Self::Xpress,
+            Some(_) => return None,
+        };
+        codings.next().is_none().then_some(coding)
     }
 }
 

@@ -6,6 +6,7 @@
 mod rate;
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, hash_map::Entry},
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
@@ -13,7 +14,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::Request;
+use http::{
+    Request,
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT},
+};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::{
@@ -76,7 +80,8 @@ impl Calls {
         Self { rates: Rates::default(), memory: Arc::new(Semaphore::new(HELD_MAX)), shares: Arc::default() }
     }
 
-    /// Reads the content of a call and holds it against what agents send; it is returned beside the request that has it.
+    /// Reads the content of a call and holds it against what agents send; it is returned beside the request that has it. What goes on is what was
+    /// judged, without the coding that it came in.
     pub(super) async fn judge(
         &self,
         client: IpAddr,
@@ -87,10 +92,17 @@ impl Calls {
         if !self.rates.take(client, Instant::now(), config.calls_per_client) {
             return Err(Unread::Rate.into());
         }
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let reading = timeout(config.call_timeout, self.read(client, body, call));
-        let (content, held) = reading.await.map_err(|_| Unread::Slow(config.call_timeout))??;
-        call.check(&content).map_err(Refusal::Call)?;
+        let (mut content, mut held) = reading.await.map_err(|_| Unread::Slow(config.call_timeout))??;
+        if let Cow::Owned(plain) = call.check(&content).map_err(Refusal::Call)? {
+            (content, held) = (plain.into(), self.held_for(client));
+            held.grow(&self.memory, content.len())?;
+        }
+        // The content is all here: nobody waits for a word of the server, and it has the length that it has.
+        for name in [CONTENT_ENCODING, CONTENT_LENGTH, EXPECT] {
+            parts.headers.remove(name);
+        }
         Ok((Request::from_parts(parts, RequestBody::whole(content.clone())), content, held))
     }
 
@@ -113,7 +125,7 @@ impl Calls {
     }
 
     fn held_for(&self, client: IpAddr) -> Held {
-        Held { memory: None, shares: Arc::clone(&self.shares), client, len: 0 }
+        Held { memory: None, shares: Arc::clone(&self.shares), client: rate::one_client(client), len: 0 }
     }
 }
 
@@ -164,10 +176,11 @@ mod tests {
     #[test]
     fn a_client_has_a_share_of_the_memory_and_gives_it_back() {
         let calls = Calls::new();
-        let (one, other) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let (one, again, other) = (address("2001:db8::1"), address("2001:db8::2"), address("2001:db8:0:1::1"));
         let mut first = calls.held_for(one);
         first.grow(&calls.memory, HELD_PER_CLIENT_MAX - 1).unwrap();
-        let mut second = calls.held_for(one);
+        let mut second = calls.held_for(again);
         second.grow(&calls.memory, 1).unwrap();
         assert!(matches!(second.grow(&calls.memory, 1), Err(Unread::Memory)));
         calls.held_for(other).grow(&calls.memory, 1).unwrap();

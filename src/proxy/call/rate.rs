@@ -38,7 +38,7 @@ impl Rates {
 }
 
 /// An IPv6 host owns a whole /64 and may use another address for each connection.
-fn one_client(address: IpAddr) -> IpAddr {
+pub(in crate::proxy) fn one_client(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
         v4 => v4,

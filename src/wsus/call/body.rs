@@ -1,51 +1,48 @@
 //! The content of a call.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 
 use super::{Call, Refused};
 use crate::wsus::{
     Coding,
-    xml::{Event, Form, Namespace, Open, Tokenizer},
+    xml::{self, Event, Form, Namespace, Open, Tokenizer},
     xpress::{Decoder, Malformed},
 };
 
-pub(super) fn check(call: &Call, content: &[u8]) -> Result<(), Refused> {
-    let mut reading = Reading::new(call);
-    let mut tokenizer = Tokenizer::new(Form::Document);
-    let mut push = |plain: &[u8]| {
-        // XML 1.0 §2.2: no other control characters.
-        if plain.iter().any(|byte| *byte < b' ' && !matches!(byte, b'\t' | b'\r' | b'\n')) {
-            return Err(Refused::Character);
-        }
-        tokenizer.push(plain, |event| reading.event(event))
+/// The plain content, if it is acceptable.
+pub(super) fn check<'a>(call: &Call, content: &'a [u8]) -> Result<Cow<'a, [u8]>, Refused> {
+    let plain = match call.coding {
+        Coding::Identity => Cow::Borrowed(content),
+        Coding::Xpress => Cow::Owned(decoded(call, content)?),
     };
-    match call.coding {
-        Coding::Identity => push(content)?,
-        Coding::Xpress => {
-            let mut decoder = Decoder::new(call.operation.len_max as u64);
-            let coded = decoder.decode(content, |plain| push(plain).map_err(Stop::Refused));
-            match coded.and_then(|()| Ok(decoder.finish()?)) {
-                Ok(()) => {}
-                Err(Stop::Refused(why)) => return Err(why),
-                Err(Stop::Coded(Malformed::TooLarge)) => return Err(call.too_large()),
-                Err(Stop::Coded(_)) => return Err(Refused::Xpress),
-            }
-        }
+    read(call, &plain)?;
+    Ok(plain)
+}
+
+fn decoded(call: &Call, content: &[u8]) -> Result<Vec<u8>, Refused> {
+    let (mut decoder, mut plain) = (Decoder::new(call.operation.len_max as u64), Vec::new());
+    let coded = decoder.decode(content, |block| {
+        plain.extend_from_slice(block);
+        Ok(())
+    });
+    match coded.and_then(|()| decoder.finish()) {
+        Ok(()) => Ok(plain),
+        Err(Malformed::TooLarge) => Err(call.too_large()),
+        Err(_) => Err(Refused::Xpress),
     }
+}
+
+fn read(call: &Call, plain: &[u8]) -> Result<(), Refused> {
+    // XML 1.0 §2.2: no other control characters.
+    if plain.iter().any(|byte| *byte < b' ' && !matches!(byte, b'\t' | b'\r' | b'\n')) {
+        return Err(Refused::Character);
+    }
+    let (mut reading, mut tokenizer) = (Reading::new(call), Tokenizer::new(Form::Document));
+    tokenizer.push(plain, |event| reading.event(event))?;
     tokenizer.finish()?;
     reading.finish()
-}
-
-/// Why decoding stopped.
-enum Stop {
-    Refused(Refused),
-    Coded(Malformed),
-}
-
-impl From<Malformed> for Stop {
-    fn from(why: Malformed) -> Self {
-        Self::Coded(why)
-    }
 }
 
 /// What has been read of a call.
@@ -156,7 +153,11 @@ impl<'a> Reading<'a> {
             }
             _ => {}
         }
-        self.end_of_text()
+        if is_gadget(text) {
+            return Err(Refused::Gadget);
+        }
+        self.text.clear();
+        Ok(())
     }
 
     /// Beside other elements there is white space only: text in several stretches could be read as one.
@@ -164,12 +165,6 @@ impl<'a> Reading<'a> {
         let is_blank = self.text.iter().all(u8::is_ascii_whitespace);
         self.text.clear();
         if is_blank { Ok(()) } else { Err(Refused::Mixed) }
-    }
-
-    fn end_of_text(&mut self) -> Result<(), Refused> {
-        let is_gadget = is_gadget(&self.text);
-        self.text.clear();
-        if is_gadget { Err(Refused::Gadget) } else { Ok(()) }
     }
 }
 
@@ -179,17 +174,22 @@ fn is_cookie(text: &str, max: usize) -> bool {
     data.is_ok_and(|data| (16..=max).contains(&data.len()) && !data.starts_with(BINARY_FORMATTER))
 }
 
-/// Whether a deserialiser could mean to read this text: white space and case do not hide it.
-fn is_gadget(text: &[u8]) -> bool {
+/// Whether a deserialiser could mean to read this text: neither white space and case hide it, nor references of a document inside it.
+fn is_gadget(text: &str) -> bool {
     if text.len() < GADGET_LEN_MIN {
         return false;
     }
-    let plain: Vec<u8> = text.iter().filter(|byte| !byte.is_ascii_whitespace()).map(u8::to_ascii_lowercase).collect();
-    GADGETS.iter().any(|gadget| contains(&plain, gadget.as_bytes()))
-}
-
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window == part)
+    let mut text = Cow::Borrowed(text);
+    for _ in 0..NESTED_MAX {
+        let plain: String = text.chars().filter(|c| !c.is_ascii_whitespace()).map(|c| c.to_ascii_lowercase()).collect();
+        if GADGETS.iter().any(|gadget| plain.contains(gadget)) {
+            return true;
+        }
+        let Some(inner) = xml::resolved(&plain) else { return false };
+        text = Cow::Owned(inner);
+    }
+    // No agent escapes what is escaped so often.
+    true
 }
 
 /// Elements whose children each come once; in others, lists, they repeat.
@@ -219,18 +219,26 @@ const ENCRYPTED_DATA_MAX: usize = 2048;
 /// What .NET's `BinaryFormatter` writes first (MS-NRBF 2.6.1).
 const BINARY_FORMATTER: &[u8] = &[0, 1, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF];
 
-/// In lower case: `BinaryFormatter` in base64, what SOAP and XAML formatters begin with, and the usual way from there to a process.
+/// In lower case: `BinaryFormatter` in base64, what SOAP, contract and XAML formatters begin with, and the usual way from there to a process.
 const GADGETS: &[&str] = &[
     "aaeaaad/////",
     "schemas.microsoft.com/clr/",
     "schemas.xmlsoap.org/soap/",
     "schemas.microsoft.com/winfx/",
+    "schemas.microsoft.com/2003/10/serialization",
+    "schemas.datacontract.org/",
+    // Entities of its own, of which a document inside a text could make any of these.
+    "<!doctype",
+    "<!entity",
     "objectdataprovider",
     "system.diagnostics.process",
     "typeconfusedelegate",
     "losformatter",
 ];
-const GADGET_LEN_MIN: usize = 12;
+const GADGET_LEN_MIN: usize = 9;
+
+/// Documents inside documents that are looked into; their references are resolved one level after the other.
+const NESTED_MAX: usize = 4;
 
 /// 8 were seen.
 const DEPTH_MAX: usize = 16;

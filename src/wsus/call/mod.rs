@@ -7,10 +7,9 @@ mod body;
 #[cfg(test)]
 mod tests;
 
-use http::{
-    HeaderMap,
-    header::{CONTENT_ENCODING, CONTENT_TYPE},
-};
+use std::borrow::Cow;
+
+use http::{HeaderMap, header::CONTENT_TYPE};
 
 use crate::wsus::{
     Coding, Opened,
@@ -31,6 +30,8 @@ pub struct Call {
 pub enum Refused {
     #[error("nothing that clients of a branch need is called there")]
     Path,
+    #[error("a GET has neither an action nor content")]
+    Get,
     #[error("calls have no query")]
     Query,
     #[error("exactly one SOAPAction is needed")]
@@ -82,7 +83,7 @@ impl Refused {
             Self::TooLarge(..) => "call-length",
             Self::Xml(xml::Malformed::Doctype | xml::Malformed::Entity | xml::Malformed::Instruction) => "call-dtd",
             Self::Xml(_) | Self::Xpress | Self::Character => "call-malformed",
-            Self::Envelope | Self::Namespace | Self::Mixed | Self::Attribute | Self::Depth => "call-shape",
+            Self::Get | Self::Envelope | Self::Namespace | Self::Mixed | Self::Attribute | Self::Depth => "call-shape",
             Self::Doubled(_) => "call-doubled",
             Self::PlugIn | Self::Cookie(_) => "call-cookie",
             Self::Gadget => "call-gadget",
@@ -109,9 +110,7 @@ impl Call {
         if !is_utf8_xml(fields) {
             return Err(Refused::ContentType);
         }
-        let mut codings = fields.get_all(CONTENT_ENCODING).iter();
-        let coding = codings.next().map(|value| value.as_bytes());
-        let coding = Coding::of(coding).filter(|_| codings.next().is_none()).ok_or(Refused::Coding)?;
+        let coding = Coding::of(fields).ok_or(Refused::Coding)?;
         Ok(Self { service, operation, coding })
     }
 
@@ -140,11 +139,12 @@ impl Call {
         Refused::TooLarge(self.operation.name, self.operation.len_max)
     }
 
-    /// Whether the whole content of the call is acceptable.
+    /// The whole content of the call without its coding, if it is acceptable. To be passed on so: another decoder might read the coded bytes in
+    /// another way.
     ///
     /// # Errors
-    /// The first thing that is not.
-    pub fn check(&self, content: &[u8]) -> Result<(), Refused> {
+    /// The first thing that is not acceptable.
+    pub fn check<'a>(&self, content: &'a [u8]) -> Result<Cow<'a, [u8]>, Refused> {
         if content.len() > self.operation.len_max {
             return Err(self.too_large());
         }

@@ -9,6 +9,7 @@ mod tag;
 mod tests;
 
 pub use self::tag::Attributes;
+pub(super) use self::tag::resolved;
 
 /// What the tokenizer finds, in the order of the document.
 #[derive(Debug)]

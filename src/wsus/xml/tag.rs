@@ -109,6 +109,21 @@ pub(super) fn unescaped(text: &str) -> Option<Cow<'_, str>> {
     Some(Cow::Owned(plain))
 }
 
+/// `text` with the references in it that stand for something resolved, whatever else is in it; `None` without any.
+pub(in crate::wsus) fn resolved(text: &str) -> Option<String> {
+    let mut parts = text.split('&');
+    let mut plain = String::from(parts.next()?);
+    let mut has_reference = false;
+    for part in parts {
+        let reference = part.split_once(';').and_then(|(reference, rest)| Some((character(reference.as_bytes())?, rest)));
+        has_reference |= reference.is_some();
+        let (character, rest) = reference.unwrap_or(('&', part));
+        plain.push(character);
+        plain.push_str(rest);
+    }
+    has_reference.then_some(plain)
+}
+
 /// What a reference stands for, without its `&` and `;`: the five entities that every document has, and numbers (XML 1.0 §4.1, §4.6).
 pub(super) fn character(reference: &[u8]) -> Option<char> {
     match reference {
