@@ -18,7 +18,7 @@ impl Policy {
     /// What a client would want that asked for `url`, where the WSUS of the site named `site` says that the file with this SHA-1 is. A server's own
     /// content is known by its path, whatever the server calls itself. `None`: it would not be served as content.
     pub fn wanted_at(&self, site: &str, url: &Uri, sha1: &Digest) -> Option<Want> {
-        if let Some(content) = wsus::content(url.path()).filter(|content| content.digest == *sha1) {
+        if let Some(content) = wsus::file(url.path()).filter(|content| content.digest == *sha1) {
             return self.sites.content_of(site, &content, url.path());
         }
         let scheme = [Scheme::Http, Scheme::Https].into_iter().find(|known| Some(known.as_str()) == url.scheme_str())?;

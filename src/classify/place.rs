@@ -30,7 +30,7 @@ impl Policy {
         }
         let is_called = || called.and_then(|called| Host::with_port(called).ok()).is_some_and(|(called, _)| called == host);
         if site.is_called(&host) || is_called() {
-            return wsus::content(path).map(|_| format!("{weir}{path_and_query}"));
+            return wsus::file(path).map(|_| format!("{weir}{path_and_query}"));
         }
         let Host::Name(name) = &host else { return None };
         // A cache host is asked with the scheme of the URL and at the standard port of its origin.

@@ -113,7 +113,7 @@ impl Sites {
     pub(super) fn key_of(&self, origin: &Origin, url: &Uri) -> Option<CacheKey> {
         let site = self.0.iter().find(|site| site.origin == *origin && url.path().starts_with(&*site.base))?;
         let path = &url.path()[site.base.len()..];
-        let content = (site.door == Door::Wsus).then(|| wsus::content(path)).flatten();
+        let content = (site.door == Door::Wsus).then(|| wsus::file(path)).flatten();
         Some(match content {
             Some(content) => site.key(&content.path, None),
             None => site.key(path, url.query()),
@@ -169,10 +169,8 @@ impl Site {
     fn wsus(&self, asked: &Asked<'_>, door: Door, query: Option<&str>) -> Result<Class, Refusal> {
         let path = asked.uri.path();
         match wsus::judge(asked, query, self.opened)? {
-            wsus::Verdict::Content(content) if content::pass_reason(asked).is_none() => {
-                Ok(Class::Content(self.file(door, &content, path)))
-            }
-            wsus::Verdict::SelfUpdate if content::pass_reason(asked).is_none() => Ok(Class::Content(Want {
+            wsus::Verdict::Content(content) => Ok(Class::Content(self.file(door, &content, path))),
+            wsus::Verdict::SelfUpdate => Ok(Class::Content(Want {
                 freshness: FreshnessRule::Mutable,
                 policy: self.policies.of(FreshnessRule::Mutable, true),
                 ranged: false,
@@ -182,9 +180,7 @@ impl Site {
                 let rewrites = self.rewrite_to.is_some() && call.is_answered_with_places();
                 Ok(Class::Pass(Pass { call: Some(call), rewrites, ..self.passed(door, PassReason::Service, path, query) }))
             }
-            wsus::Verdict::Content(_) | wsus::Verdict::SelfUpdate | wsus::Verdict::Pass => {
-                Ok(self.pass(door, PassReason::Service, path, query))
-            }
+            wsus::Verdict::Pass => Ok(self.pass(door, PassReason::Service, path, query)),
         }
     }
 

@@ -6,11 +6,11 @@ use http::Method;
 
 use crate::{
     classify::{
-        Asked, Door, Refusal,
+        Asked, Door, Refusal, content,
         path::{self, Strictness},
     },
     digest::Digest,
-    wsus::{Call, Closed, Opened},
+    wsus::{Call, Closed, Opened, Refused},
 };
 
 #[derive(Debug)]
@@ -87,6 +87,10 @@ pub(super) fn judge(asked: &Asked<'_>, query: Option<&str>, opened: Opened) -> R
         _ => path::check(path, Strictness::Windows).map_err(Refusal::Path)?,
     }
     if matches!(*asked.method, Method::GET | Method::HEAD) {
+        // What stands beside the head of one would reach the server without having been judged.
+        if area.is_some() && content::pass_reason(asked).is_some() {
+            return Err(Refused::Get.into());
+        }
         // Service descriptions and help pages: nothing asks for them but people and scanners.
         let is_description = folded.contains(".asmx") || describes(query);
         let is_page = area == Some(Area::Client) && !folded.ends_with(".xml");
@@ -98,7 +102,7 @@ pub(super) fn judge(asked: &Asked<'_>, query: Option<&str>, opened: Opened) -> R
         Some(Area::Content | Area::SelfUpdate) if !matches!(*asked.method, Method::GET | Method::HEAD) => {
             Err(Refusal::method(asked.method, &[Door::Delivery]))
         }
-        Some(Area::Content) => Ok(content(path).map_or(Verdict::Pass, Verdict::Content)),
+        Some(Area::Content) => Ok(file(path).map_or(Verdict::Pass, Verdict::Content)),
         Some(Area::SelfUpdate) => Ok(Verdict::SelfUpdate),
         Some(Area::Client | Area::Closed(Closed::ServerSync | Closed::DssAuth)) => match *asked.method {
             Method::POST => Ok(Verdict::Call(Call::announced(&folded, query, asked.headers, opened)?)),
@@ -117,7 +121,7 @@ fn describes(query: Option<&str>) -> bool {
 }
 
 /// `/Content/<XX>/<40 hex digits>.<extension>`, where XX is the last byte of the SHA-1 (MS-WSUSSS 2.1); a leading zero of XX may be missing.
-pub(super) fn content(path: &str) -> Option<Content> {
+pub(super) fn file(path: &str) -> Option<Content> {
     let mut segments = path.strip_prefix('/')?.split('/');
     let (first, folder, file) = (segments.next()?, segments.next()?, segments.next()?);
     let (hex, extension) = file.split_once('.')?;

@@ -47,6 +47,11 @@ impl Call {
         self
     }
 
+    fn asked_with(mut self, method: &'static str) -> Self {
+        self.method = method;
+        self
+    }
+
     fn at(mut self, target: &str) -> Self {
         self.target = target.to_owned();
         self
@@ -137,6 +142,8 @@ fn hostile() -> Vec<(&'static str, Call, u16, &'static str)> {
         ("a file beside the service", Call::plain("GET", "/ClientWebService/web.config"), 403, "service"),
         ("an unknown method", Call::plain("PUT", CLIENT_PATH), 403, "service"),
         ("writing content", Call::plain("PUT", "/Content/09/x.cab"), 405, "method"),
+        ("content with a GET", Call::plain("GET", "/Content/anonymousCheckFile.txt").body("<x/>"), 403, "call-shape"),
+        ("an action with a GET", config().asked_with("GET").at("/SelfUpdate/wuident.cab").body(""), 403, "call-shape"),
         // Heads.
         ("no action", config().with("SOAPAction", ""), 403, "call-action"),
         ("two actions", config().and("SOAPAction", "\"x\""), 403, "call-action"),
@@ -201,6 +208,19 @@ fn hostile() -> Vec<(&'static str, Call, u16, &'static str)> {
         ("a binary formatter", event(formatter), 403, "call-gadget"),
         ("a SOAP formatter", event(soap_formatter), 403, "call-gadget"),
         ("the same, hidden", event("A&#65;EA<!-- -->AAD/<![CDATA[////]]> AQAAAAAA"), 403, "call-gadget"),
+        (
+            "the same, in references of a document inside",
+            event("&lt;a xmlns:b=\"http://schemas.microsoft.com&amp;#x00000000000002F;clr/nsassem/System\"/&gt;"),
+            403,
+            "call-gadget",
+        ),
+        (
+            "entities of a document inside",
+            event("&lt;!DOCTYPE a [&lt;!ENTITY b \"http://schemas.micro\"&gt;]&gt;"),
+            403,
+            "call-gadget",
+        ),
+        ("a data contract", event("&lt;a xmlns=\"http://schemas.datacontract.org/2004/07/System\"/&gt;"), 403, "call-gadget"),
         ("XAML", event("&lt;ObjectDataProvider MethodName=\"Start\"&gt;"), 403, "call-gadget"),
         (
             "in the name of a computer",
@@ -260,6 +280,30 @@ async fn what_the_table_starts_from_is_passed_on() {
         assert_eq!(client.reply("POST").await.status, 200, "{}", String::from_utf8_lossy(&call.body));
     }
     assert_eq!(wsus.origin.requests_in_all(), calls.len());
+}
+
+#[tokio::test]
+async fn the_server_gets_what_was_judged_in_the_plainest_form() {
+    let wsus = Wsus::start(&[]).await;
+    let weir = proxy().wsus(&wsus.origin).start().await;
+    let plain = event("B=3");
+    let chunked = format!("{:x}\r\n{}\r\n0\r\nX-Trailer: x\r\n\r\n", plain.body.len(), String::from_utf8_lossy(&plain.body));
+    let written = plain.clone().and("Expect", "100-continue").and("Transfer-Encoding", "chunked").body("").written();
+    let written = String::from_utf8(written).unwrap().replace("Content-Length: 0\r\n", "") + &chunked;
+    for written in [plain.clone().coded().and("Expect", "100-continue").written(), written.into_bytes(), plain.written()] {
+        let mut client = Client::connect(weir.doors()).await;
+        client.send(written).await;
+        assert_eq!(client.reply("POST").await.status, 200);
+    }
+    let asks = wsus.origin.asks(REPORTS_PATH);
+    assert_eq!(asks.len(), 3);
+    for ask in asks {
+        assert!(ask.body == plain.body, "{}", String::from_utf8_lossy(&ask.body));
+        assert_eq!(ask.field("content-length"), Some(&*plain.body.len().to_string()));
+        for name in ["content-encoding", "transfer-encoding", "expect", "x-trailer"] {
+            assert_eq!(ask.field(name), None, "{name}");
+        }
+    }
 }
 
 #[tokio::test]
