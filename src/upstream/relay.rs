@@ -21,6 +21,7 @@ use crate::upstream::{
     Body, Bound, Client, Shared, Target,
     connection::{Connection, Outgoing, empty},
     dial::{Endpoint, Versions},
+    dialogues::Parties,
     error::Error,
     exchange::{Progress, Unanswered, send},
     health::Object,
@@ -45,8 +46,9 @@ impl Shared {
         let mut failure = None;
         let mut hops = settings.hierarchy.for_pass(target);
         let client = request.extensions_mut().remove::<Client>().filter(|_| hops.len() > 1);
-        if let Some(client) = client {
-            self.dialogues.arrange(client, &mut hops, Instant::now());
+        let parties = client.map(|client| Parties::new(client, target));
+        if let Some(parties) = &parties {
+            self.dialogues.arrange(parties, &mut hops, Instant::now());
         }
         for hop in &hops {
             let need = need(&request);
@@ -69,9 +71,9 @@ impl Shared {
                 expectation.end();
             }
             let (response, lease) = answered.inspect_err(|error| hop.upstream.fail(error))?;
-            if let Some(client) = client {
-                let is_preferred = target.upstream.as_ref() == Some(&hop.upstream.name);
-                self.dialogues.answered(client, &hop.upstream.name, is_preferred, Instant::now());
+            if let Some(parties) = parties {
+                let is_preferred = settings.hierarchy.prefers(target, &hop.upstream);
+                self.dialogues.answered(parties, &hop.upstream.name, is_preferred, Instant::now());
             }
             let stall = settings.config.timeouts.stall;
             return Ok(Body::wrap(response, lease, hop.upstream.clone(), object, stall, false));

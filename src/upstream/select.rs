@@ -71,6 +71,11 @@ impl Hierarchy {
         last_the_ejected(self.authority(target))
     }
 
+    /// Whether `upstream` is asked first as long as it is in order.
+    pub(super) fn prefers(&self, target: &Target, upstream: &Arc<Upstream>) -> bool {
+        self.authority(target).first().is_some_and(|hop| Arc::ptr_eq(&hop.upstream, upstream))
+    }
+
     /// Where a tunnel leads: to the authority, but never to a parent, who would have to read what passes.
     pub(super) fn for_tunnel(&self, target: &Target) -> Hop {
         let origin = self.authority(target).into_iter().find(|hop| hop.form == Form::Origin);
