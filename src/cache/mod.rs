@@ -288,12 +288,12 @@ impl Cache {
         learnt::learnt(&self.0, key).await;
     }
 
-    /// Fetches and stores the content of `want` in the gaps that clients leave.
+    /// Fetches and stores the content of `want` in the gaps that clients leave, if it is of `size` bytes.
     ///
     /// # Errors
     /// Why it is not, or not wholly, stored.
-    pub async fn stage(&self, want: &Arc<Wanted>) -> Result<(), Error> {
-        stage::stage(&self.0, want).await
+    pub async fn stage(&self, want: &Arc<Wanted>, size: u64) -> Result<(), Error> {
+        stage::stage(&self.0, want, size).await
     }
 
     /// The fills under way, for the status page.

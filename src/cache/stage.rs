@@ -7,20 +7,20 @@ use std::{
 
 use tokio::time::{Instant, sleep};
 
-use super::{Answer, Error, Hub, Wanted, content::Content, get};
+use super::{Answer, Error, Hub, Wanted, content::Content, get, judge::Why};
 use crate::piece::ByteRange;
 
 /// Fetches and stores the content of `want`, portion by portion, each when no fill runs that a client caused. What a demand meets on the line is at
-/// most one portion of each that is staged at once.
+/// most one portion of each that is staged at once. `size`: what metadata says of its length; no more is fetched.
 ///
 /// # Errors
 /// Why it is not, or not wholly, stored; [`Error::Busy`] when clients left no gap for an hour.
-pub(super) async fn stage(hub: &Arc<Hub>, want: &Arc<Wanted>) -> Result<(), Error> {
+pub(super) async fn stage(hub: &Arc<Hub>, want: &Arc<Wanted>, size: u64) -> Result<(), Error> {
     let portion = Portion::begin(hub).await?;
     let Answer::Found(found) = get::get(hub, want, SystemTime::now()).await? else { return Err(Error::Unresumable) };
     // Nothing but what is small and whole is in memory.
     let Some(content) = found.content().cloned() else { return Ok(()) };
-    let Some(len) = content.len() else { return content.complete(hub.config().object_max).await };
+    let Some(len) = content.len() else { return unmeasured(&content, size).await };
     let segment_len = hub.config().segment_len.max(1);
     bring(&content, ByteRange::new(0, len.min(segment_len))).await?;
     drop(portion);
@@ -34,6 +34,12 @@ pub(super) async fn stage(hub: &Arc<Hub>, want: &Arc<Wanted>) -> Result<(), Erro
         at += segment_len;
     }
     Ok(())
+}
+
+/// Brings what the origin gives no length of: it may have no end. One byte more than expected is waited for, and not the end at exactly so many.
+async fn unmeasured(content: &Arc<Content>, size: u64) -> Result<(), Error> {
+    content.complete(size.saturating_add(1)).await?;
+    if content.len() == Some(size) { Ok(()) } else { Err(Error::Contradicted(Why::Length.as_str())) }
 }
 
 async fn bring(content: &Arc<Content>, range: Option<ByteRange>) -> Result<(), Error> {

@@ -14,7 +14,10 @@ use arc_swap::ArcSwap;
 use http::{HeaderMap, Method, Version};
 use tokio::{task::JoinSet, time::Instant};
 
-use super::content::{self, Asker};
+use super::{
+    call::one_client,
+    content::{self, Asker},
+};
 use crate::{
     cache::{Cache, Wanted},
     catalog::Catalog,
@@ -28,7 +31,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prestage {
     pub enabled: bool,
-    /// So many clients (by address) must have been told of a file.
+    /// So many clients (by address, or network of one host) must have been told of a file.
     pub clients: usize,
     /// The longest file, in bytes.
     pub size_max: u64,
@@ -78,7 +81,7 @@ impl Stager {
     /// Metadata told `client` of a file that is not stored.
     pub(super) fn shown(&mut self, want: Want, client: IpAddr) {
         let terms = self.terms();
-        if !terms.enabled || self.shown.to(want.key.hash(), client) != terms.clients.max(1) {
+        if !terms.enabled || self.shown.to(want.key.hash(), one_client(client)) != terms.clients.max(1) {
             return;
         }
         let size = self.catalog.expected(want.key.text(), want.declared).size;
@@ -118,7 +121,7 @@ impl Stager {
             self.metrics.prestage_started.inc();
             let (cache, metrics) = (self.cache.clone(), self.metrics.clone());
             self.running.spawn(async move {
-                match cache.stage(&want).await {
+                match cache.stage(&want, size).await {
                     Ok(()) => metrics.prestaged_bytes.add(size),
                     Err(error) => {
                         tracing::debug!(key = %want.key, %error, "not fetched in advance");

@@ -26,6 +26,7 @@ use tokio::{
 };
 
 use self::rate::Rates;
+pub(super) use self::rate::one_client;
 use super::{
     Config, Error,
     connection::{RequestBody, RequestBodyError},
@@ -125,7 +126,7 @@ impl Calls {
     }
 
     fn held_for(&self, client: IpAddr) -> Held {
-        Held { memory: None, shares: Arc::clone(&self.shares), client: rate::one_client(client), len: 0 }
+        Held { memory: None, shares: Arc::clone(&self.shares), client: one_client(client), len: 0 }
     }
 }
 

@@ -61,6 +61,22 @@ async fn what_is_too_long_or_beyond_the_hour_is_left_to_those_who_want_it() {
 }
 
 #[tokio::test]
+async fn of_what_has_no_length_no_more_is_fetched_than_metadata_says() {
+    let wsus = Wsus::start(&[MIB, 2 * MIB]).await;
+    let (short, long) = (&wsus.files[0], &wsus.files[1]);
+    let endless = Content::new("endless", 300 * MIB);
+    wsus.origin.serve(&short.path(), Resource::new(&short.content).without_ranges().chunked());
+    wsus.origin.serve(&long.path(), Resource::new(&endless).without_ranges().chunked());
+    let weir = staging("").wsus(&wsus.origin).start().await;
+    look(&weir).await;
+    reaches(&weir, "weir_prestaged_bytes_total", MIB as f64).await;
+    reaches(&weir, "weir_prestage_refused_total", 1.0).await;
+    assert_eq!(weir.metric("weir_prestaged_bytes_total", &[]).await, MIB as f64);
+    let sent = wsus.origin.sent(&long.path());
+    assert!(sent < 100 * MIB, "{sent} bytes");
+}
+
+#[tokio::test]
 async fn what_clients_wait_for_goes_first() {
     let wsus = Wsus::start(&[2 * MIB]).await;
     let (origin, gate) = (Origin::start().await, Gate::closed());
