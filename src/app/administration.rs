@@ -1,7 +1,6 @@
 //! A running weir as administration sees it.
 
 use std::{
-    collections::HashMap,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
@@ -138,12 +137,11 @@ impl Weir for Administration {
     }
 
     fn reported(&self, limit: usize) -> Vec<Reported> {
-        let titled = self.parts.catalog.updates(usize::MAX);
-        let titles: HashMap<String, _> =
-            titled.into_iter().filter_map(|entry| Some((entry.identity?.id.to_string(), entry.title?))).collect();
         let mut events = self.parts.census.events(limit);
+        let id = |event: &Reported| event.update.as_deref().and_then(|id| id.parse().ok());
+        let titles = self.parts.catalog.titles(&events.iter().filter_map(id).collect());
         for event in &mut events {
-            event.title = event.update.as_deref().and_then(|id| titles.get(id)).cloned();
+            event.title = id(event).and_then(|id| titles.get(&id)).cloned();
         }
         events
     }

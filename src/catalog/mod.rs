@@ -9,11 +9,11 @@ mod kept;
 mod tests;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     hash::Hash,
     path::PathBuf,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -39,7 +39,8 @@ pub struct Config {
 pub struct Catalog {
     config: Config,
     metrics: metrics::Catalog,
-    known: Mutex<Known>,
+    /// Written by one thread alone, which also keeps it: what serves clients never waits while all of it is read.
+    known: RwLock<Known>,
     /// Since it was last kept.
     has_changed: AtomicBool,
 }
@@ -132,15 +133,15 @@ impl<K: Clone + Eq + Hash, V: Default> Table<K, V> {
 impl Catalog {
     /// With what was kept, as far as it can be read. Blocks on the disk.
     pub fn open(config: Config, metrics: metrics::Catalog) -> Self {
-        let catalog = Self { config, metrics, known: Mutex::default(), has_changed: AtomicBool::default() };
+        let catalog = Self { config, metrics, known: RwLock::default(), has_changed: AtomicBool::default() };
         if let Some(path) = &catalog.config.path {
             kept::load(path, |upstream, line| match line {
                 Line::Fact(fact, key) => catalog.learn(upstream, fact, key),
                 Line::ContradictsFile(sha1) => {
-                    contradict(catalog.known().files.entry(sha1, catalog.config.entries_max), upstream)
+                    contradict(catalog.learning().files.entry(sha1, catalog.config.entries_max), upstream)
                 }
                 Line::ContradictsPlace(key) => {
-                    contradict(catalog.known().places.entry(key.into(), catalog.config.entries_max), upstream);
+                    contradict(catalog.learning().places.entry(key.into(), catalog.config.entries_max), upstream);
                 }
             });
         }
@@ -151,7 +152,7 @@ impl Catalog {
     /// Takes down what `upstream` said; for a location with the text of the key that its URL has.
     pub fn learn(&self, upstream: &str, fact: &Fact, key: Option<&str>) {
         let max = self.config.entries_max;
-        let mut known = self.known();
+        let mut known = self.learning();
         match fact {
             Fact::Update { number: Some(number), update } => known.updates.entry((upstream.into(), *number), max).takes(update),
             Fact::File { number, file } => known.takes_file(upstream, *number, file, max),
@@ -189,11 +190,12 @@ impl Catalog {
         titled.into_iter().take(limit).map(|(_, entry)| entry.clone()).collect()
     }
 
-    /// The title of an update, whoever gave it.
-    pub fn title(&self, id: Guid) -> Option<Box<str>> {
+    /// The titles of those of these updates that have one, whoever gave it.
+    pub fn titles(&self, of: &HashSet<Guid>) -> HashMap<Guid, Box<str>> {
         let known = self.known();
-        let is_it = |entry: &&Entry| entry.identity.is_some_and(|identity| identity.id == id) && entry.title.is_some();
-        known.updates.entries.values().map(|(_, entry)| entry).find(is_it)?.title.clone()
+        let entries = known.updates.entries.values().map(|(_, entry)| entry);
+        let wanted = entries.filter_map(|entry| Some((entry.identity?.id, entry.title.as_ref()?)));
+        wanted.filter(|(id, _)| of.contains(id)).map(|(id, title)| (id, title.clone())).collect()
     }
 
     /// Writes what is known to its file, if it has changed. What fails is said and costs nothing but learning again. Blocks on the disk.
@@ -205,9 +207,13 @@ impl Catalog {
         }
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> RwLockReadGuard<'_, Known> {
         // Whoever panicked left at worst one entry half described.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn learning(&self) -> RwLockWriteGuard<'_, Known> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

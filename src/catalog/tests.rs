@@ -86,7 +86,7 @@ fn fragments_of_one_update_add_up() {
     assert_eq!(updates.len(), 2);
     let own = updates.iter().find(|update| update.title.as_deref() == Some("An update")).unwrap();
     assert_eq!(own.files, [sha1(1)]);
-    assert!(catalog.title(Guid(5)).is_some());
+    assert!(catalog.titles(&[Guid(5)].into()).contains_key(&Guid(5)));
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn what_is_known_outlives_the_process_as_far_as_it_can_be_read() {
     catalog.learn("wsus", &title(7, "An \"update\"\n"), None);
     catalog.keep();
     assert_eq!(open().expected(KEY, None).digest, Some(Digest::Sha256([2; 32])));
-    assert_eq!(open().title(Guid(5)).as_deref(), Some("An \"update\"\n"));
+    assert_eq!(open().titles(&[Guid(5), Guid(6)].into()), [(Guid(5), "An \"update\"\n".into())].into());
 
     catalog.learn("wsus", &file(1, 11, 2), None);
     catalog.learn("wsus", &location(2), Some(KEY));
