@@ -184,7 +184,7 @@ impl App {
     }
 }
 
-/// The bound is that of a catalogue with Windows itself in it, several times over; 100,000 entries take about 50 MB.
+/// The bound is that of a catalogue with Windows itself in it, several times over; 100,000 entries take about 60 MB.
 fn of_updates(directory: &Path) -> catalog::Config {
     catalog::Config { entries_max: 100_000, path: Some(directory.join("catalog.jsonl")) }
 }

@@ -78,6 +78,8 @@ pub struct Entry {
 struct Known {
     /// By SHA-1.
     files: Table<Digest, Claims<Described>>,
+    /// SHA-1, by SHA-256: a content has one of each, so that nobody's words give one file the content of another.
+    contents: Table<Digest, Claims<Digest>>,
     /// SHA-1, by the text of the key that the place's URL has.
     places: Table<Box<str>, Claims<Digest>>,
     /// By upstream and its own number for the update.
@@ -179,7 +181,8 @@ impl Catalog {
         let of_place = || known.places.get(key).and_then(agreed).copied();
         let Some(sha1) = declared.or_else(of_place) else { return Expected::default() };
         let file = known.files.get(&sha1).and_then(agreed);
-        Expected { digest: file.and_then(|file| file.sha256).or(Some(sha1)), size: file.and_then(|file| file.size) }
+        let sha256 = file.and_then(|file| file.sha256).filter(|sha256| known.is_of_one_file(sha256));
+        Expected { digest: sha256.or(Some(sha1)), size: file.and_then(|file| file.size) }
     }
 
     /// The updates that have a title, those learnt last first.
@@ -222,11 +225,19 @@ impl Known {
         let Some(sha1) = file.sha1 else { return };
         let described = Described { name: file.name.clone(), size: file.size, sha256: file.sha256 };
         claim(self.files.entry(sha1, max), upstream, described);
+        if let Some(sha256) = file.sha256 {
+            claim(self.contents.entry(sha256, max), upstream, sha1);
+        }
         let Some(number) = number else { return };
         let update = self.updates.entry((upstream.into(), number), max);
         if update.files.len() < FILES_MAX && !update.files.contains(&sha1) {
             update.files.push(sha1);
         }
+    }
+
+    /// Whether nobody says that two files have this SHA-256.
+    fn is_of_one_file(&self, sha256: &Digest) -> bool {
+        self.contents.get(sha256).is_none_or(|claims| agreed(claims).is_some())
     }
 }
 

@@ -56,6 +56,17 @@ fn upstreams_that_disagree_cancel_out() {
 }
 
 #[test]
+fn two_files_with_one_content_cancel_out() {
+    for other in ["one", "two"] {
+        let catalog = catalog(100);
+        catalog.learn("one", &file(1, 10, 2), None);
+        catalog.learn(other, &file(3, 10, 2), None);
+        assert_eq!(catalog.expected("x", Some(sha1(3))).digest, Some(sha1(3)), "{other} gives no file the content of another");
+        assert_eq!(catalog.expected("x", Some(sha1(1))).digest, Some(sha1(1)), "nobody knows who is right");
+    }
+}
+
+#[test]
 fn an_upstream_that_contradicts_itself_is_not_believed_again() {
     let catalog = catalog(100);
     for fact in [file(1, 10, 2), file(1, 10, 3), file(1, 10, 2)] {
