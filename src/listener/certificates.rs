@@ -3,7 +3,8 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, LazyLock},
+    thread,
     time::{Duration, SystemTime},
 };
 
@@ -12,7 +13,7 @@ use rustls::{
     ServerConfig,
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    server::{ClientHello, ResolvesServerCert},
+    server::{ClientHello, ProducesTickets, ResolvesServerCert},
     sign::CertifiedKey,
 };
 use webpki::EndEntityCert;
@@ -193,8 +194,50 @@ fn tls_config(table: Arc<Table>) -> Result<ServerConfig, rustls::Error> {
     let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let mut config = builder.with_no_client_auth().with_cert_resolver(table);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    config.ticketer = aws_lc_rs::Ticketer::new()?;
+    config.ticketer = Arc::new(Tickets::prepare());
     Ok(config)
+}
+
+/// Session tickets. Their keys take 50 ms to make, in which the library gathers entropy: a start goes on meanwhile, and the first handshake waits.
+#[derive(Debug)]
+struct Tickets(Arc<LazyLock<Option<Arc<dyn ProducesTickets>>>>);
+
+impl Tickets {
+    fn prepare() -> Self {
+        let tickets = Arc::new(LazyLock::new(keys as fn() -> _));
+        let prepared = Arc::clone(&tickets);
+        let started = thread::Builder::new().name("weir-tickets".into()).spawn(move || _ = LazyLock::force(&prepared));
+        if let Err(error) = started {
+            tracing::debug!(%error, "the first handshake makes the keys of session tickets");
+        }
+        Self(tickets)
+    }
+
+    fn keys(&self) -> Option<&dyn ProducesTickets> {
+        LazyLock::force(&self.0).as_deref()
+    }
+}
+
+fn keys() -> Option<Arc<dyn ProducesTickets>> {
+    aws_lc_rs::Ticketer::new().inspect_err(|error| tracing::warn!(%error, "no TLS session can be resumed")).ok()
+}
+
+impl ProducesTickets for Tickets {
+    fn enabled(&self) -> bool {
+        self.keys().is_some_and(|tickets| tickets.enabled())
+    }
+
+    fn lifetime(&self) -> u32 {
+        self.keys().map_or(0, |tickets| tickets.lifetime())
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        self.keys()?.encrypt(plain)
+    }
+
+    fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
+        self.keys()?.decrypt(cipher)
+    }
 }
 
 /// All entries, or everything that is wrong with any of the files.

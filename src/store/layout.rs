@@ -121,25 +121,34 @@ impl Layout {
     /// Makes the directory if need be, takes its lock, and checks or writes its version. The lock is held while the file is. A store of a former
     /// version is one of the present from then on.
     pub(super) fn claim(&self, disk: &dyn Disk) -> Result<Claim, Error> {
-        let made = [self.directory.clone(), self.volume(), self.quarantine()];
         disk.create_dirs(&self.directory).map_err(|error| self.io("make", error))?;
         let lock = disk.create(&self.lock()).map_err(|error| self.io("lock", error))?;
         if !lock.try_lock().map_err(|error| self.io("lock", error))? {
             return Err(Error::Locked { directory: self.directory.clone() });
         }
+        if !has(disk, &self.directory, "VERSION") {
+            self.sync_parent(disk);
+        }
+        let upgraded = self.check_version(disk)?;
+        let blobs = self.directory.join("blobs");
+        // A start pays for each sync with the time of several thousand rows: only names that are new are synced.
+        let is_made = has(disk, &self.directory, "quarantine") && disk.list(&self.volume()).is_ok();
+        if !is_made {
+            let made = [self.volume(), self.quarantine()];
+            made.iter().try_for_each(|directory| disk.create_dirs(directory)).map_err(|error| self.io("make", error))?;
+            let synced = [&self.directory, &blobs];
+            synced.iter().try_for_each(|directory| disk.sync_dir(directory)).map_err(|error| self.io("sync", error))?;
+        }
+        Ok(Claim { lock, upgraded })
+    }
+
+    fn sync_parent(&self, disk: &dyn Disk) {
         if let Some(parent) = self.directory.parent().filter(|parent| !parent.as_os_str().is_empty())
             && let Err(error) = disk.sync_dir(parent)
         {
             // Ours to use, perhaps, but not to sync: then a directory just made may be lost with the power.
             tracing::debug!(%error, directory = %parent.display(), "the parent of the data directory cannot be synced");
         }
-        let upgraded = self.check_version(disk)?;
-        for directory in made {
-            disk.create_dirs(&directory).map_err(|error| self.io("make", error))?;
-        }
-        let synced = [self.directory.clone(), self.directory.join("blobs")];
-        synced.iter().try_for_each(|directory| disk.sync_dir(directory)).map_err(|error| self.io("sync", error))?;
-        Ok(Claim { lock, upgraded })
     }
 
     /// A store without a version is from nobody we know: never guessed. Says so if it was of a former one.
@@ -183,6 +192,11 @@ impl Layout {
     fn io(&self, op: &'static str, source: io::Error) -> Error {
         Error::Io { op, path: self.directory.clone(), source }
     }
+}
+
+/// Whether `name` stands in `directory`.
+fn has(disk: &dyn Disk, directory: &Path, name: &str) -> bool {
+    disk.list(directory).is_ok_and(|entries| entries.iter().any(|entry| entry.name == name))
 }
 
 /// The id a blob's file name stands for.

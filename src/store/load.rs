@@ -103,7 +103,8 @@ fn load_objects(index: &Index, table: &Table, threads: usize, changes: &Mutex<Ch
                 return lock(changes).objects.push((hash, id, None));
             }
             let slot = Slot { object: id, blob, tag: Tag::new(variant, in_pack), revision: NonZeroU32::MIN };
-            Slots::enter(&mut table.keys_mut(hash), hash, slot);
+            // Nobody has looked anything up yet.
+            Slots::enter(&mut table.keys_noting(hash), hash, slot);
             table.objects.fetch_add(1, Relaxed);
         })
     })?;

@@ -107,8 +107,14 @@ fn open_index(disk: &dyn Disk, layout: &Layout, cache_bytes: usize) -> Result<(I
         move |source| Error::Io { op, path, source }
     };
     let open = || -> io::Result<(Index, Loaded)> {
-        let file = disk.create(&path)?;
-        disk.sync_dir(layout.directory())?;
+        let file = match disk.open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let file = disk.create(&path)?;
+                disk.sync_dir(layout.directory())?;
+                file
+            }
+            there => there?,
+        };
         let index = Index::open(file, cache_bytes)?;
         let loaded = load(&index)?;
         Ok((index, loaded))

@@ -41,6 +41,9 @@ pub(super) struct BlobRow {
 const VERSION: u8 = 1;
 const CHECK_LEN: usize = 8;
 
+/// Keys and bodies of nearly all rows that a start reads are shorter together.
+const JOINED_MAX: usize = 128;
+
 /// How bytes are kept. Whether a blob has a file of its own or lies in a pack is in its id.
 const KIND_FILE: u8 = 0;
 
@@ -226,7 +229,16 @@ impl<'a> Decoder<'a> {
 }
 
 fn check(key: &[u8], body: &[u8]) -> [u8; CHECK_LEN] {
-    let hash = blake3::Hasher::new().update(key).update(body).finalize();
+    let mut joined = [0; JOINED_MAX];
+    let hash = match joined.get_mut(..key.len() + body.len()) {
+        // In one piece it is hashed several times as fast, which a start does with every row.
+        Some(joined) => {
+            joined[..key.len()].copy_from_slice(key);
+            joined[key.len()..].copy_from_slice(body);
+            blake3::hash(joined)
+        }
+        None => blake3::Hasher::new().update(key).update(body).finalize(),
+    };
     let mut check = [0; CHECK_LEN];
     check.copy_from_slice(&hash.as_bytes()[..CHECK_LEN]);
     check

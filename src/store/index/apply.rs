@@ -73,8 +73,8 @@ impl Changes {
         for (hash, id, row) in &self.objects {
             let key = join_key(*hash, *id);
             match row {
-                Some(row) => drop(objects.insert(key, row.as_slice()).map_err(other)?),
-                None => drop(objects.remove(key).map_err(other)?),
+                Some(row) => drop(objects.insert(&key, row.as_slice()).map_err(other)?),
+                None => drop(objects.remove(&key).map_err(other)?),
             }
         }
         for key in &self.bad_objects {
@@ -98,7 +98,7 @@ impl Changes {
 struct BlobTables<'a> {
     blobs: Table<'a, u64, &'static [u8]>,
     pieces: Table<'a, (u64, u64), &'static [u8]>,
-    contents: Table<'a, [u8; 32], u64>,
+    contents: Table<'a, &'static [u8; 32], u64>,
     digests: Table<'a, &'static [u8], u64>,
 }
 
@@ -145,7 +145,7 @@ impl<'a> BlobTables<'a> {
         row.complete = snapshot.complete;
         row.content = snapshot.content;
         if let (true, Some(content)) = (row.complete, row.content) {
-            self.contents.insert(content, id.0).map_err(other)?;
+            self.contents.insert(&content, id.0).map_err(other)?;
         }
         Ok(())
     }
@@ -153,9 +153,9 @@ impl<'a> BlobTables<'a> {
     fn remove(&mut self, id: BlobId) -> io::Result<()> {
         if let Some(row) = self.row(id)? {
             if let Some(content) = row.content
-                && self.contents.get(content).map_err(other)?.is_some_and(|there| there.value() == id.0)
+                && self.contents.get(&content).map_err(other)?.is_some_and(|there| there.value() == id.0)
             {
-                self.contents.remove(content).map_err(other)?;
+                self.contents.remove(&content).map_err(other)?;
             }
             for digest in &row.verified {
                 let key = digest_key(digest);

@@ -38,10 +38,11 @@ use crate::{
     },
 };
 
-const OBJECTS: TableDefinition<'_, [u8; 24], &[u8]> = TableDefinition::new("objects");
+// Arrays by reference: redb spells them as it does arrays, and neither decodes nor compares them byte by byte.
+const OBJECTS: TableDefinition<'_, &[u8; 24], &[u8]> = TableDefinition::new("objects");
 const BLOBS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("blobs");
 const PIECES: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("pieces");
-const CONTENTS: TableDefinition<'_, [u8; 32], u64> = TableDefinition::new("contents");
+const CONTENTS: TableDefinition<'_, &[u8; 32], u64> = TableDefinition::new("contents");
 const DIGESTS: TableDefinition<'_, &[u8], u64> = TableDefinition::new("digests");
 const COUNTERS: TableDefinition<'_, &str, u64> = TableDefinition::new("counters");
 
@@ -142,7 +143,7 @@ impl Index {
             let read = database.begin_read().map_err(other)?;
             let Some(table) = present(read.open_table(OBJECTS))? else { return Ok(None) };
             let key = join_key(hash, id);
-            Ok(table.get(key).map_err(other)?.and_then(|row| format::object_of(&key, row.value())))
+            Ok(table.get(&key).map_err(other)?.and_then(|row| format::object_of(&key, row.value())))
         })
     }
 
@@ -153,10 +154,10 @@ impl Index {
             let Some(table) = present(read.open_table(OBJECTS))? else { return Ok(Vec::new()) };
             let from = after.map_or(std::ops::Bound::Unbounded, |(hash, id)| std::ops::Bound::Excluded(join_key(hash, id)));
             let mut found = Vec::new();
-            for entry in table.range::<[u8; 24]>((from, std::ops::Bound::Unbounded)).map_err(other)? {
+            for entry in table.range::<&[u8; 24]>((from.as_ref(), std::ops::Bound::Unbounded)).map_err(other)? {
                 let (key, row) = entry.map_err(other)?;
-                let (hash, id) = split_key(&key.value());
-                found.extend(format::object_of(&key.value(), row.value()).map(|row| (hash, id, row)));
+                let (hash, id) = split_key(key.value());
+                found.extend(format::object_of(key.value(), row.value()).map(|row| (hash, id, row)));
                 if found.len() >= count {
                     break;
                 }

@@ -59,9 +59,9 @@ impl Index {
         self.guarded(|database| {
             let read = database.begin_read().map_err(other)?;
             let Some(table) = present(read.open_table(OBJECTS))? else { return Ok(()) };
-            for entry in table.range(keys).map_err(other)? {
+            for entry in table.range::<&[u8; 24]>(keys.start()..=keys.end()).map_err(other)? {
                 let (key, row) = entry.map_err(other)?;
-                each(key.value(), format::object_head(&key.value(), row.value()));
+                each(*key.value(), format::object_head(key.value(), row.value()));
             }
             Ok(())
         })

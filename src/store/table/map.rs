@@ -49,13 +49,14 @@ impl<K: Hashed, V> Map<K, V> {
 
     /// Gives the value that stood under `key` before.
     pub(in crate::store) fn insert(&mut self, key: K, value: V) -> Option<V> {
-        if let Some(there) = self.get_mut(&key) {
-            return Some(std::mem::replace(there, value));
-        }
+        let mut at = match self.search(key) {
+            Ok(at) => return self.places[at].replace((key, value)).map(|(_, before)| before),
+            Err(free) => free,
+        };
         if (self.len + 1) * 10 > self.homes * TAKEN_MAX {
             self.resize((self.homes + self.homes / GROWTH).max(HOMES_MIN));
+            at = self.search(key).unwrap_or_else(|free| free);
         }
-        let at = self.search(key).unwrap_or_else(|free| free);
         let gap = self.places[at..].iter().position(Option::is_none).map(|distance| at + distance);
         let gap = gap.unwrap_or_else(|| self.push(None));
         // What stands between moves on by one; the gap comes to the front.

@@ -93,11 +93,9 @@ impl Slots {
 
     /// Puts `slot` in front of those of `key`.
     pub(in crate::store) fn enter(shard: &mut KeyShard, key: KeyHash, slot: Slot) {
-        if shard.get(&key).is_none() {
-            shard.insert(key, Self::One(slot));
-            return;
+        if let Some(others) = shard.insert(key, Self::One(slot)) {
+            Self::edit(shard, key, |slots| slots.extend_from_slice(others.as_slice()));
         }
-        Self::edit(shard, key, |slots| slots.insert(0, slot));
     }
 
     /// Replaces the slots of `key` by what `change` makes of them; a key without slots is removed.
