@@ -9,11 +9,12 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
+    time::Duration,
 };
 
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::sys::threads;
+use crate::sys::{allocator, threads};
 
 /// What a job is for; the order is the order of preference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,9 @@ const FAIRNESS: u32 = 8;
 
 /// Hashing and copying of what comes from or goes to the disk must not take a core from hits: where both want it, the pool gets about a tenth.
 const NICENESS: u8 = 10;
+
+/// A thread that has had nothing to do for so long gives back memory.
+const REST: Duration = Duration::from_secs(1);
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -117,8 +121,10 @@ impl Shared {
 
     fn work(&self) {
         let mut queues = self.lock();
+        let mut is_tidy = true;
         loop {
             if let Some(job) = queues.next() {
+                is_tidy = false;
                 queues.running += 1;
                 drop(queues);
                 if let Err(panic) = catch_unwind(AssertUnwindSafe(job)) {
@@ -131,8 +137,17 @@ impl Shared {
                 }
             } else if queues.ended {
                 return;
-            } else {
+            } else if is_tidy {
                 queues = self.changed.wait(queues).unwrap_or_else(PoisonError::into_inner);
+            } else {
+                let (waited, rest) = self.changed.wait_timeout(queues, REST).unwrap_or_else(PoisonError::into_inner);
+                queues = waited;
+                if rest.timed_out() {
+                    drop(queues);
+                    allocator::tidy();
+                    is_tidy = true;
+                    queues = self.lock();
+                }
             }
         }
     }

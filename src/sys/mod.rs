@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 pub mod addresses;
+pub mod allocator;
 pub mod awake;
 pub mod huge_pages;
 pub mod listening;
