@@ -312,3 +312,21 @@ fn a_reply_of_sixty_megabytes_is_read_as_it_comes() {
     assert_eq!(reply.finish(), Ok(()));
     assert!(matches!(&facts[..], [Fact::Update { number: Some(5), .. }]), "{facts:?}");
 }
+
+#[test]
+fn a_message_has_one_coding_or_none_that_is_read_here() {
+    let of = |codings: &[&'static str]| {
+        let mut fields = http::HeaderMap::new();
+        for coding in codings {
+            fields.append("content-encoding", http::HeaderValue::from_static(coding));
+        }
+        Coding::of(&fields)
+    };
+    assert_eq!(
+        (of(&[]), of(&["Identity"]), of(&["XPRESS"])),
+        (Some(Coding::Identity), Some(Coding::Identity), Some(Coding::Xpress))
+    );
+    for codings in [&["gzip"][..], &["xpress, gzip"], &["xpress", "gzip"], &["identity", "identity"]] {
+        assert_eq!(of(codings), None, "{codings:?}");
+    }
+}

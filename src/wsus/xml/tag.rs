@@ -87,7 +87,8 @@ pub(super) fn is_space(c: char) -> bool {
 pub(super) fn declaration(text: &[u8]) -> Result<(), Malformed> {
     let text = std::str::from_utf8(text).map_err(|_| Malformed::Encoding)?;
     let (name, attributes) = parse(text).map_err(|_| Malformed::Instruction)?;
-    if name != "xml" {
+    // Another version has other white space, and other characters.
+    if name != "xml" || attributes.get("version").as_deref() != Some("1.0") {
         return Err(Malformed::Instruction);
     }
     let is_utf8 = attributes.get("encoding").is_none_or(|encoding| encoding.eq_ignore_ascii_case("utf-8"));
