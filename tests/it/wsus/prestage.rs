@@ -34,6 +34,19 @@ async fn what_metadata_tells_of_is_here_when_it_is_asked_for() {
 }
 
 #[tokio::test]
+async fn a_server_names_no_place_that_no_rule_allows() {
+    let elsewhere = Origin::start().await;
+    let at = elsewhere.address();
+    let urls = [format!("http://{at}/update.cab"), "http://169.254.169.254/latest".into(), format!("http://user@{at}/x.cab")];
+    let wsus = Wsus::start_with(&[918_944], &urls.each_ref().map(String::as_str)).await;
+    let weir = staging("").wsus(&wsus.origin).start().await;
+    look(&weir).await;
+    reaches(&weir, "weir_prestaged_bytes_total", 918_944.0).await;
+    assert_eq!(weir.metric("weir_prestage_started_total", &[]).await, 1.0, "what the server has itself");
+    assert_eq!(elsewhere.requests_in_all(), 0);
+}
+
+#[tokio::test]
 async fn nothing_is_fetched_unless_it_was_switched_on_and_enough_clients_were_told() {
     let wsus = Wsus::start(&[918_944]).await;
     for builder in [proxy(), proxy().config("[prestage]\nenabled = true\nclients = 2\n")] {
