@@ -6,7 +6,7 @@
 
 rounds=${ROUNDS:-7}
 start_origin
-rival_port=$(free_port)
+rival_port=$(free_ports 1)
 mkdir -p "$work/rival"
 cat >"$work/rival/nginx.conf" <<CONF
 daemon off;

@@ -8,7 +8,7 @@
 count=${TURNS:-11}
 for coding in identity xpress; do
     for rate in 125 0; do
-        port=$(free_port)
+        port=$(free_ports 1)
         "$root/benches/metadata.py" serve "$port" $coding $rate &
         server=$!
         started+=("$server")
