@@ -28,6 +28,7 @@ use crate::{
         shared::Shared,
         table::variant_of,
     },
+    sys::allocator,
 };
 
 /// How long to wait after a failed commit.
@@ -63,6 +64,9 @@ fn run(store: &Weak<Shared>, journal: &Journal) {
         // What was taken for this commit is lost with it, for it may be what panics: who waited learns that it failed.
         if catch_unwind(AssertUnwindSafe(turn)).is_err() {
             tracing::error!("a commit panicked, its changes are forgotten");
+        }
+        if journal.is_empty() {
+            allocator::tidy();
         }
     }
 }
