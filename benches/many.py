@@ -14,7 +14,8 @@ With 64 MiB, RssAnon and what an object costs beyond them, on a machine with two
     1,000,000    198 MB, 136 B      222 MB, 160 B          118 MB, 54 B     2.1 and 2.9 s              1.6 and 2.4 s
 
 Nothing of what was stored a second before SIGKILL was lost. The table is 110 B of each object; 30 MB are what the allocator keeps between blocks in use,
-however many objects there are, and up to 16 MiB heads and answers that are recognised. Times of starts want a quiet machine.
+however many objects there are, and up to 16 MiB heads and answers that are recognised. Times of starts want a quiet machine:
+with real-time priority (`chrt -f 20`) a start with 200,000 takes 0.18 to 0.20 s after either signal, of which 0.02 s are syncs of the index.
 """
 
 import argparse
