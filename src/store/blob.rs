@@ -166,8 +166,8 @@ impl Sendable for Blob {
     }
 
     fn map(&self) -> Option<&Map> {
-        // A blob that still grows would be mapped at each of its lengths.
-        let len = self.len().filter(|_| self.map.get().is_some() || self.is_complete())?;
+        // Of a length that is known all is mapped at once, also what is still to come: what is sent is there by then.
+        let len = self.len()?;
         self.map.get_or_init(|| Map::of(self.file(), len).ok()).as_ref()
     }
 }
