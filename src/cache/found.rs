@@ -14,7 +14,7 @@ use super::{
     verify,
 };
 use crate::{
-    piece::ByteRange,
+    piece::{ByteRange, PIECE_LEN},
     semantics::{
         Facts, Selection,
         range::{RangeLimits, RangeSet},
@@ -94,6 +94,8 @@ impl Found {
         status: CacheStatus,
     ) -> Option<Self> {
         let complete = blob.is_complete();
+        // Each reader of complete content has its own, and a slow one has it for long.
+        let want = if complete && blob.len() > Some(PIECE_LEN) { &Arc::new(want.detached()) } else { want };
         let content = Content::new(hub.clone(), blob, &known.object, want);
         if complete {
             verify::start(hub, &content.blob, &known.object);

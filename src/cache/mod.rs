@@ -109,7 +109,7 @@ impl Default for Config {
 }
 
 /// Content that a client wants, in the terms of the cache.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Wanted {
     pub key: CacheKey,
     pub target: Target,
@@ -149,6 +149,12 @@ pub struct Posted {
 }
 
 impl Wanted {
+    /// The same without the buffer that the client's request was read into, of which it holds slices: for who keeps it long.
+    fn detached(&self) -> Self {
+        let end_to_end = self.end_to_end.as_ref().map(fields::detached);
+        Self { fields: fields::detached(&self.fields), end_to_end, ..self.clone() }
+    }
+
     /// The fields that the origin chooses a variant by (RFC 9111 §4.1): the client's, if any of them go there.
     fn presented(&self) -> &HeaderMap {
         static NOBODY: LazyLock<HeaderMap> = LazyLock::new(fields::anonymous_request);

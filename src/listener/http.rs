@@ -125,7 +125,8 @@ impl Http {
         let each = Arc::clone(&requests);
         let service = service_fn(move |request: Request<Incoming>| {
             let (requests, exchange, lane) = (Arc::clone(&each), each.activity.begin(), lane.clone());
-            async move { Ok::<_, Infallible>(requests.answer(request, exchange).await.map(|body| lane.body(body))) }
+            // In a box of its own: hyper would keep its 4 kB for as long as the connection, also while nothing is asked.
+            Box::pin(async move { Ok::<_, Infallible>(requests.answer(request, exchange).await.map(|body| lane.body(body))) })
         });
         requests.drive(Box::pin(self.http1.serve_connection(io, service).with_upgrades())).await
     }

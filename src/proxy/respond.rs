@@ -7,6 +7,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version,
     header::{ACCEPT_RANGES, AGE, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE},
 };
+use http_body::Body as _;
 use hyper::ext::ReasonPhrase;
 use tokio::sync::oneshot;
 
@@ -19,7 +20,7 @@ use super::{
 use crate::{
     cache::{Body, CacheStatus, Found, How, Standing},
     metrics::{Held, Verdict},
-    piece::ByteRange,
+    piece::{ByteRange, PIECE_LEN},
     semantics::{Facts, Selection, fields, freshness::current_age, multipart::Multipart, range::ContentRange},
     upstream,
 };
@@ -249,6 +250,8 @@ pub(super) fn finish(
     if let Some(standing) = standing {
         learning.prepare(*standing, &response, &record);
     }
+    let is_long = response.body().size_hint().exact().is_none_or(|len| len > PIECE_LEN);
+    let record = if is_long { record.detached().unwrap_or(record) } else { record };
     let event = Event::new(record, log.clone(), running);
     let event = match tunnel {
         // If the tunnel is gone already, dropping the event writes it.

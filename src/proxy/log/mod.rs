@@ -31,6 +31,7 @@ use crate::{
     classify::Door,
     metrics::{self, Class, Label as _, Queue, Source, StatusClass, Verdict},
     proxy::log::writer::Writer,
+    semantics::fields,
 };
 
 /// Where the lines go.
@@ -106,6 +107,17 @@ pub struct Record {
 }
 
 impl Record {
+    /// The same without the buffer that its request was read into, of which it holds slices: for who keeps it long. `None` if the URI cannot be
+    /// written and read again.
+    pub(in crate::proxy) fn detached(&self) -> Option<Self> {
+        let mut own = self.clone();
+        own.uri = Uri::try_from(self.uri.to_string()).ok().filter(|uri| *uri == self.uri)?;
+        for value in [&mut own.host, &mut own.agent, &mut own.range].into_iter().flatten() {
+            *value = fields::detached_value(value);
+        }
+        Some(own)
+    }
+
     /// The record of a request of which only the head is known: class `Refuse`, verdict `Error`, status 500 until said otherwise.
     pub fn new(id: u64, started: SystemTime, client: IpAddr, head: &request::Parts) -> Self {
         Self {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, header::AGE};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header::AGE};
 
 use super::{Behind, Lesson};
 use crate::{
@@ -73,7 +73,8 @@ impl Prepared {
         // Its own copy: what is in memory may be part of a larger buffer that others wait for.
         let content = Bytes::copy_from_slice(&response.body().in_memory()?);
         let head = Head::of(response.status(), response.headers(), behind, current)?;
-        let mut record = detached(record)?;
+        let mut record = record.detached()?;
+        record.cache_status = None;
         if !content.is_empty() {
             record.add(Source::Store, content.len() as u64);
         }
@@ -95,16 +96,6 @@ impl fmt::Debug for Prepared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Prepared").field("uri", &self.record.uri).field("rules", &self.rules).finish_non_exhaustive()
     }
-}
-
-/// `record` without the buffer that its request was read into, of which it holds slices.
-fn detached(record: &Record) -> Option<Record> {
-    let value = |value: &Option<HeaderValue>| value.as_ref().and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok());
-    let mut own = record.clone();
-    own.uri = Uri::try_from(record.uri.to_string()).ok().filter(|uri| *uri == record.uri)?;
-    (own.host, own.agent, own.range) = (value(&record.host), value(&record.agent), value(&record.range));
-    own.cache_status = None;
-    Some(own)
 }
 
 impl Again {

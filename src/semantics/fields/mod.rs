@@ -52,6 +52,19 @@ pub fn add_validation(request: &mut HeaderMap, stored: &HeaderMap) -> bool {
     etag.is_some() || modified.is_some()
 }
 
+/// The same fields in memory of their own: those of a message are slices of the buffer that it was read into, and keep all of that.
+pub fn detached(fields: &HeaderMap) -> HeaderMap {
+    let own_name = |name: &HeaderName| HeaderName::from_bytes(name.as_str().as_bytes()).unwrap_or_else(|_| name.clone());
+    fields.iter().map(|(name, value)| (own_name(name), detached_value(value))).collect()
+}
+
+/// The same value in memory of its own.
+pub fn detached_value(value: &HeaderValue) -> HeaderValue {
+    let mut own = HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone());
+    own.set_sensitive(value.is_sensitive());
+    own
+}
+
 /// Whole seconds, at most 2^31 (RFC 9111 §1.2.2, §5.1).
 pub fn age_secs(age: Duration) -> u64 {
     age.as_secs().min(DELTA_MAX)
