@@ -42,12 +42,41 @@ impl StopSignal {
     /// [`Error::Stopped`].
     pub(super) async fn unless<T>(&self, work: impl Future<Output = T>) -> Result<T, Error> {
         tokio::select! {
+            // What is always ready, as the next bytes of a fast origin are, would never stop otherwise.
             biased;
-            done = work => Ok(done),
             () = self.clone().wait() => Err(Error::Stopped),
+            done = work => Ok(done),
         }
     }
 }
 
 /// For what a fill has in hand to reach the store.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_told_to_stop_goes_on_with_nothing_however_ready_it_is_and_is_waited_for() {
+        let stop = Stop::new();
+        let signal = stop.signal();
+        assert!(matches!(signal.unless(ready(1)).await, Ok(1)));
+        let task = async {
+            signal.clone().wait().await;
+            assert!(matches!(signal.unless(ready(2)).await, Err(Error::Stopped)));
+            drop(signal);
+        };
+        let (in_time, ()) = tokio::join!(stop.stop(), task);
+        assert!(in_time);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_stop_is_not_waited_for_for_ever() {
+        let stop = Stop::new();
+        let _listens = stop.signal();
+        assert!(!stop.stop().await);
+    }
+}
