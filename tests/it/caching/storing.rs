@@ -69,9 +69,10 @@ fn rows() -> Vec<Row> {
         row("the missing bytes of a variant are asked for with the fields that selected it",
             [get("Range: bytes=0-0 | Accept-Language: de | X-L: 1, 2")
                  .origin(206, "Cache-Control: max-age=60 | ETag: \"a\" | Vary: Accept-Language, X-L | Content-Language: de | Content-Range: bytes 0-0/3", "o").says("stored"),
-             get("Range: bytes=1-1 | Accept-Language: de, en;q=0.5 | X-L: 1,2")
+             // Of fields that say the same it may be the words of either request: the first one's are remembered while its content is open.
+             get("Range: bytes=1-1 | Accept-Language: de, en;q=0.5 | X-L: 1, 2")
                  .origin(206, "ETag: \"a\" | Content-Range: bytes 1-1/3", "n").gets("n").says("fwd=partial")
-                 .sent("accept-language: de | x-l: 1,2 | range: bytes=1-1 | if-range: \"a\"")]),
+                 .sent("accept-language: de | x-l: 1, 2 | range: bytes=1-1 | if-range: \"a\"")]),
         row("a response to POST that is what a GET would get answers GETs",
             [method("POST", "").origin(200, "Cache-Control: max-age=60 | Content-Location: {path}", "one").gets("one").says("fwd=method; stored"),
              hits()]),
